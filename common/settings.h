@@ -1,0 +1,56 @@
+/* settings.h - every setting, from one table (tbl/settings.h): defaults < file (--config) < environment < command line.
+ * The whole is parsed and checked by the master before a port is bound; children inherit it. On SIGHUP each process makes a new
+ * struct and swaps it in: old ones stay readable (they are kept), so any thread may hold conf() through a request. */
+#pragma once
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include "str.h"
+
+struct str_list { const char **v; unsigned n; };
+
+enum setting_mode { MODE_REGULAR };
+enum setting_strategy { STRATEGY_LAZY, STRATEGY_EAGER };
+enum setting_cachestatus { CACHE_STATUS_HITS, CACHE_STATUS_ALL };
+
+struct settings {
+#define GROUP(title)
+#define SETTING(field, type, def, option, env, key, min, max, when, text) SETTING_TYPE_##type field;
+#define SETTING_TYPE_bool bool
+#define SETTING_TYPE_port unsigned
+#define SETTING_TYPE_int int64_t
+#define SETTING_TYPE_size uint64_t
+#define SETTING_TYPE_seconds int64_t      /* in ms; text is seconds, fractions allowed, or "500ms", "30s", "5m", "2h", "1d" */
+#define SETTING_TYPE_str const char *     /* never NULL */
+#define SETTING_TYPE_path const char *    /* ~ expanded, made absolute; "-" and "" stay */
+#define SETTING_TYPE_pem const char *     /* a path, or text that begins (after blanks) with -----BEGIN */
+#define SETTING_TYPE_list struct str_list
+#define SETTING_TYPE_mode enum setting_mode
+#define SETTING_TYPE_strategy enum setting_strategy
+#define SETTING_TYPE_cachestatus enum setting_cachestatus
+#define SETTING_TYPE_policy const char *  /* its canonical name: common does not know policies, only their names (settings.c) */
+#include "tbl/settings.h"
+};
+
+extern const struct settings *_Atomic settings_now;
+static inline const struct settings *conf(void) { return atomic_load_explicit(&settings_now, memory_order_acquire); }
+
+/* What the command line asked for besides settings. */
+enum settings_ask { ASK_RUN, ASK_HELP, ASK_VERSION, ASK_DUMP, ASK_MANUAL, ASK_SAMPLE, ASK_MARKDOWN };
+struct settings_command { enum settings_ask ask; int argc; char **argv; /* what is left: a sub-command and its words */ };
+/* Parses all sources, checks each value and what must hold between values (low < high watermark …), and sets conf().
+ * Anything wrong: an exact complaint to standard error ("passsage: file:line: name = value: what is allowed") and exit status 64. */
+struct settings_command settings_init(int argc, char **argv);
+/* SIGHUP: again from the same sources. 0: conf() is new, with LIVE changes only (RESTART ones are named in the log and stay as they are);
+ * -ERR_SETTING: a log line says what was wrong, conf() is the old one. */
+int settings_reload(void);
+void settings_help(FILE *);
+void settings_dump(FILE *);      /* name = value  # where it came from; secrets as *** */
+void settings_sample(FILE *);    /* a commented configuration file */
+void settings_manual(FILE *);    /* mdoc list for the manual page */
+void settings_markdown(FILE *);  /* the README's table */
+/* The table as data, for tests and /debug. */
+struct setting_info { const char *field, *group, *option, *env, *key, *def, *text; bool secret, live; };
+const struct setting_info *settings_table(unsigned *n);
+const char *settings_value(const char *field, char *buf, size_t n); /* as text, redacted */

@@ -1,0 +1,89 @@
+/* judge.h - what HTTP caching (RFC 9111, 5861, 8246) and the policies make of a request, a stored response and an origin's answer.
+ * Pure: no I/O, no clock, no log, no settings but what is passed in. Every clause is a row in t/unit/policy_judge.c. */
+#pragma once
+#include "../common/meta.h"
+#include "policy.h"
+
+#define VERDICTS(X) \
+	X(HIT,                "served from the cache") \
+	X(HIT_AND_REVALIDATE, "served stale, the origin is asked in the background") \
+	X(REVALIDATE,         "stored, but the origin must confirm it") \
+	X(FETCH,              "not stored, or not usable") \
+	X(PASS,               "neither looked up nor stored") \
+	X(SERVE_STALE,        "stale, for the origin failed or is known to be down") \
+	X(REFUSE,             "only-if-cached, and it is not there")
+enum verdict {
+#define X(name, text) VERDICT_##name,
+	VERDICTS(X)
+#undef X
+};
+/* serve_reason of behaviour.md 2.9, our additions below */
+#define REASONS(X) \
+	X(upstream_served) X(no_cache_s3_request) X(no_cache_policy) X(no_cache_method) X(head_synthetic_from_cache) \
+	X(head_forced_swr_synthetic) X(head_via_upstream) X(redirect_synthetic_from_cache) X(cache_hit_norefresh) X(cache_hit_fresh) \
+	X(cache_hit_stale_while_revalidate) X(cache_hit_forced_swr) X(conditional_revalidation) X(stale_no_validators) \
+	X(cache_hit_revalidated) X(stale_if_error_fallback) X(cache_hit_max_stale) X(only_if_cached) X(joined) X(not_shareable) \
+	X(cache_unavailable) X(onboarding) X(tunnel) X(upgrade) X(error_page)
+enum reason {
+#define X(name) REASON_##name,
+	REASONS(X)
+#undef X
+};
+const char *verdict_name(enum verdict);
+const char *reason_name(enum reason);
+
+struct judge_options {             /* from the settings */
+	int64_t heuristic_percent;     /* of (Date - Last-Modified); 10 */
+	int64_t heuristic_max_s;       /* 86400 */
+	bool shared;                   /* true: a shared cache */
+};
+struct judgement {
+	enum verdict verdict;
+	enum reason reason;
+	int64_t age_s;        /* current_age of what is stored (RFC 9111 4.2.3); -1 when nothing is stored */
+	int64_t lifetime_s;   /* freshness_lifetime; -1 none */
+	bool conditional;     /* REVALIDATE: the stored response has a validator to send */
+	bool stale_on_error;  /* judge_failure would allow what is stored */
+};
+/* Before the lookup: PASS (with its reason), or FETCH meaning "look it up". */
+struct judgement judge_request(const struct plan *, const struct http_request *);
+/* stored may be NULL (a miss). now in ms (wall). origin_down: the origin is known not to answer. */
+struct judgement judge_stored(const struct judge_options *, const struct plan *, const struct http_request *,
+                              const struct meta *stored, int64_t now, bool origin_down);
+
+/* What the origin's final answer is worth. */
+enum outcome {
+	OUTCOME_STORE,       /* new response: store it and serve it */
+	OUTCOME_FRESHEN,     /* 304 (or a HEAD that matches): stored is renewed by judge_freshen and served */
+	OUTCOME_SERVE_STALE, /* an error answer, and what is stored may be served instead */
+	OUTCOME_RELAY,       /* serve it, do not store it */
+};
+enum outcome judge_response(const struct judge_options *, const struct plan *, const struct http_request *,
+                            const struct meta *stored, const struct http_response *, int64_t now);
+/* The same for no answer at all (err is -ERR_ORIGIN_*): SERVE_STALE or RELAY (= the error). */
+enum outcome judge_failure(const struct judge_options *, const struct plan *, const struct http_request *,
+                           const struct meta *stored, int64_t now);
+
+/* The meta of a response that is to be stored, in the arena: headers end-to-end, times, date, age, flags, vary.
+ * id, manifest and content_size are the caller's. */
+void judge_meta(const struct plan *, const struct http_request *, const struct http_response *, int64_t request_time,
+                int64_t response_time, struct arena *, struct meta *);
+/* RFC 9111 3.2, 4.3.4: *stored with the header fields of a 304 or HEAD answer laid over (not Content-Length/Encoding/Type/Range…). */
+void judge_freshen(struct meta *stored, const struct http_response *, int64_t request_time, int64_t response_time, struct arena *);
+/* The conditional request of RFC 9111 4.3.1 for what is stored: If-None-Match and/or If-Modified-Since put into headers (the
+ * client's own conditionals and Range are taken out). */
+void judge_conditional(const struct meta *stored, struct headers *request_headers);
+/* RFC 9111 4.2.3 now */
+int64_t judge_age(const struct meta *, int64_t now);
+int64_t judge_lifetime(const struct judge_options *, const struct meta *); /* s; -1: none */
+/* May two requests share one upstream answer that is still under way? (what a joiner asks when the head is there) */
+bool judge_may_join(const struct plan *, const struct http_request *, const struct meta *growing, int64_t now);
+/* RFC 9111 4.4: must the stored response of this URI be invalidated after this answer? Location and Content-Location too
+ * (same origin only): *also gets up to two URLs. */
+bool judge_invalidates(const struct http_request *, const struct http_response *, struct arena *, struct url also[2], unsigned *n);
+
+/* How a complete (or growing) stored response answers this request: RFC 9110 13.2.2 precedence, then ranges (14.2). */
+enum selection { SELECT_FULL, SELECT_RANGES, SELECT_NOT_MODIFIED, SELECT_PRECONDITION_FAILED, SELECT_UNSATISFIABLE };
+struct range;
+/* size -1 when unknown (growing): ranges are then ignored. ranges has RANGE_MAX places. */
+enum selection judge_select(const struct http_request *, const struct meta *, int64_t size, int64_t now, struct range *ranges, unsigned *n);
