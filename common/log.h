@@ -4,7 +4,7 @@
 #include "str.h"
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
-extern enum log_level log_level; /* lines above it are not written; default LOG_INFO */
+extern _Atomic enum log_level log_level; /* lines above it are not written; default LOG_INFO */
 
 void log_open(const char *path);           /* NULL: standard error. Also reopens. die()s when it cannot at first */
 void log_title(const char *title);         /* "worker 3": what stands in each line */
