@@ -5,35 +5,50 @@
 #include "../common/str.h"
 #include "../common/shm.h"
 #include <openssl/ssl.h>
+#include <signal.h>
 
 #define CERTSTORE_SLOTS 4096  /* names kept; the least recently minted goes first */
 struct certstore;             /* shared memory */
 size_t certstore_size(void);
 struct certstore *certstore_init(void *shm); /* before fork */
 
-/* The CA: from a bundle (file or inline PEM: key + certificate + chain), or made at the first start below dir
- * (mitmproxy-ca.pem 0600, mitmproxy-ca-cert.pem/.cer/.p12). 0 or -ERR_X with problem in words. */
+/* The CA: from a bundle (file or inline PEM: key + certificate + chain, in any order), or made at the first start below dir
+ * (mitmproxy-ca.pem 0600: the key; mitmproxy-ca-cert.pem/.cer/.p12: what clients must trust). 0 or -ERR_X with problem in words. */
 struct ca;
 struct ca_options {
 	const char *dir;            /* <state>/ca */
-	const char *bundle;         /* PASSSAGE_MITM_CA: path or inline, NULL none */
-	const char *cert;           /* PASSSAGE_MITM_CA_CERT: path or inline, NULL none */
+	const char *bundle;         /* PASSSAGE_MITM_CA: path or inline, NULL or "" none */
+	const char *cert;           /* PASSSAGE_MITM_CA_CERT: path or inline, NULL or "" none */
 };
-int ca_prepare(const struct ca_options *, char problem[256]);  /* master, at start: make or check the files; the key does not stay in memory */
-int ca_load(const struct ca_options *, struct ca **, char problem[256]); /* certgen only */
+/* Master, at start, before it has threads: makes or checks all, in a child process, so that the key never enters the master's memory
+ * and by fork that of the workers. New files belong to dir's owner.
+ * An inline bundle is in the memory of whoever has the setting. It is therefore also written to <dir>/CA_GIVEN_FILE (0600): before
+ * forking, the master wipes its copy (environment and settings) and from then on gives that path as bundle. */
+#define CA_GIVEN_FILE "given-ca.pem"
+int ca_prepare(const struct ca_options *, char problem[256]);
+int ca_load(const struct ca_options *, struct ca **, char problem[256]); /* certgen only, while it can still read files */
 void ca_free(struct ca **);
-/* The CA certificate (and chain) for onboarding, without the key: PEM, DER and PKCS#12, malloc'ed. */
+/* What clients must trust (the root of the chain, as far as it is known), for onboarding: PEM, DER and PKCS#12 without a key and with an
+ * empty password, malloc'ed. Reads only the public files that ca_prepare wrote: any process may call it. */
 int ca_public(const struct ca_options *, struct str *pem, struct str *der, struct str *p12, char problem[256]);
 
-/* The certgen process: answers on sock (SOCK_SEQPACKET, one for all workers, see ask) until it is closed. Never returns an error
- * to the host but its text. Drops what it can (no new privileges, no network, no files) before the first request. */
-int certgen_serve(struct ca *, struct certstore *, int sock);
+/* Both ends of the way to certgen: sv[0] is certgen's, sv[1] is shared by all workers. The master makes it once and keeps both, so that
+ * requests wait for a certgen that is being started again. 0 or -ERR_SYSTEM. */
+int certgen_channel(int sv[2]);
+/* While still root, if it was: an empty network namespace for this process. Harmless otherwise. */
+void certgen_isolate(void);
+/* The certgen process: answers on sock until *stop, all workers have closed their end, or the parent is gone: 0. Before the first request
+ * it drops what it can: new privileges, core dumps, every file but sock and the log, and by seccomp every system call that would
+ * open anything again (so the log cannot be reopened here: start certgen again instead, nothing is lost). */
+int certgen_serve(struct ca *, struct certstore *, int sock, const volatile sig_atomic_t *stop);
 
-/* The workers' side. identity: certificate chain and key for a name or IP address (lower case). */
+/* The workers' side: certificate, chain and key for a name or an IP address (no brackets). */
 struct certgen_client;
-struct certgen_client *certgen_connect(struct certstore *, int sock, unsigned cache);
+struct certgen_client *certgen_connect(struct certstore *, int sock, unsigned cache); /* cache: names that this process keeps parsed */
+void certgen_disconnect(struct certgen_client **);
 /* 0: ssl got the certificate, chain and key for the host. Looks in this process's cache, then in the shared table, then asks certgen
- * (blocking, until deadline). -ERR_CERTGEN, -ERR_TIMEOUT. Thread-safe; a storm for one name asks once. */
+ * (blocking, until deadline). -ERR_BAD_REQUEST: no host name that a certificate can be for; -ERR_CERTGEN; -ERR_TIMEOUT.
+ * Thread-safe; a storm for one name asks once. A leaf that nears its end is served while a new one is asked for. */
 int certgen_identify(struct certgen_client *, SSL *, struct str host, int64_t deadline);
 /* Is it in the cache or the table, so that certgen_identify would not block? */
 bool certgen_known(struct certgen_client *, struct str host);
