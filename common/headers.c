@@ -104,17 +104,17 @@ headers_joined(const struct headers *h, struct str name, struct arena *a)
 	if (lines < 2)
 		return first;
 	p = to = arena_alloc(a, n);
+	lines = 0;
 	for (unsigned i = 0; i < h->n; i++)
 		if (is_named(&h->v[i], name)) {
 			struct str v = h->v[i].value;
-			if (to != p) {
+			if (lines++) {
 				*to++ = ',';
 				*to++ = ' ';
 			}
-			memcpy(to, v.p, v.n);
+			if (v.n)
+				memcpy(to, v.p, v.n);
 			to += v.n;
-			if (to == p) /* an empty first line still counts as a member: ", b" */
-				*to++ = ',', *to++ = ' ';
 		}
 	return (struct str){ p, (size_t)(to - p) };
 }
