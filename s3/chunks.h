@@ -1,8 +1,20 @@
 /* chunks.h - the local store: immutable files named by the SHA-256 of their content (behaviour.md 4.8 layout:
- * data/<h>/<h>/<h>/<h>/<64 hex>). Thread- and process-safe: files appear by link(2) or rename(2), whole or not at all. */
+ * data/<h>/<h>/<h>/<h>/<64 hex>). Thread- and process-safe: files appear by link(2) or rename(2), whole or not at all.
+ * Open it after fork: its memory and locks are one process's.
+ *
+ * Nothing is synced to the disk here: a power cut may take chunks with it, and their names may then stand over wrong bytes. So
+ * the size is checked at every open, the hash whenever a chunk is loaded into hot memory, and the hash of longer ones at their
+ * first open when the file is of the time that an unclean end makes suspect (verify_after_ms).
+ * Use is noted in the file's atime, by ourselves (relatime or noatime do not matter), at most once in CHUNKS_TOUCH_MS a chunk:
+ * that is what evict.h sorts by.
+ * Counted here: stored_bytes, store_errors, corrupt. */
 #pragma once
 #include "../common/hash.h"
 #include "../common/fd.h"
+
+#define CHUNKS_TOUCH_MS (3600 * 1000) /* eviction looks at days, not minutes; one inode write an hour is nothing */
+#define CHUNKS_DIR_MAX 800            /* longest name of the store's directory */
+#define CHUNKS_PATH 1024              /* room for any path in the store */
 
 struct chunk_id { uint8_t b[SHA256_RAW]; };
 struct chunks;                       /* an open store */
@@ -11,22 +23,30 @@ struct chunks_options {
 	size_t hot_bytes;                /* small chunks kept in this process's memory; 0 none */
 	size_t hot_max;                  /* the largest that is kept there: 64 KiB */
 	unsigned fds;                    /* open files kept */
+	int64_t verify_after_ms;         /* wall time from which on an unclean end may have spoilt files; 0: it was clean */
 };
+/* An unusable directory is no error: the store says so (chunks_health), and heals when the directory does. -ERR_SYSTEM: name too long. */
 int chunks_open(struct chunks **, const struct chunks_options *);
-void chunks_close(struct chunks **);
-/* A whole small chunk from memory: no file is touched until it must be. Idempotent. */
+void chunks_close(struct chunks **); /* all chunks are closed by then */
+/* A whole small chunk from memory; goes into hot memory too. Idempotent: writing it again heals a spoilt file. -ERR_FULL, -ERR_SYSTEM. */
 int chunks_put(struct chunks *, const void *, size_t, struct chunk_id *out);
 /* A file that was written in tmp (chunks_tmp_path) becomes the chunk: linked by its hash, the tmp name stays the caller's. */
 int chunks_adopt(struct chunks *, const char *tmp_path, const struct chunk_id *);
-/* A name under <state>/store/tmp for a growing chunk: fill slot, its generation, chunk number. */
+/* A name under <state>/store/tmp for a growing chunk: fill slot, its generation, chunk number. n: CHUNKS_PATH. */
 void chunks_tmp_path(const struct chunks *, unsigned slot, uint32_t generation, uint32_t chunk, char *out, size_t n);
+/* Makes that file, new and empty: an fd to write, or -ERR_FULL, -ERR_SYSTEM. */
+int chunks_tmp_create(struct chunks *, const char *tmp_path);
+/* What became of a write to a tmp file: feeds chunks_health. Returns r; EFBIG counts as a full disk. */
+int chunks_result(struct chunks *, int r);
 
 /* A chunk opened for reading; refcounted inside, shared by threads. */
 struct chunk;
 int chunk_open(struct chunks *, const struct chunk_id *, uint64_t size, struct chunk **); /* -ERR_NOT_FOUND; -ERR_CORRUPT (wrong size or, when checked, hash): it is removed */
 /* A view of up to n bytes at off: straight from memory, or read into buf (which has room for n). 0 or more bytes; -ERR_CORRUPT/-ERR_SYSTEM. */
 ssize_t chunk_read(struct chunk *, uint64_t off, void *buf, size_t n, const void **view);
+bool chunk_in_memory(const struct chunk *);  /* chunk_read needs no buffer */
 void chunk_close(struct chunk **);
+/* Is it there, as far as its size says? Counts as a use. */
 bool chunks_has(struct chunks *, const struct chunk_id *, uint64_t size);
 int chunks_remove(struct chunks *, const struct chunk_id *);
-const char *chunks_health(struct chunks *);  /* NULL, or what is wrong (full, unwritable) */
+const char *chunks_health(struct chunks *);  /* NULL, or what is wrong (full, unwritable); the next write that succeeds clears it */

@@ -1,6 +1,16 @@
 /* fill.h - the shared table of objects in the making. A fill has one writer (in one worker) and any number of readers in any worker.
  * It lives in memory that the master mapped; a writer whose process dies is buried by the master (fill_bury) and its readers wake with
- * -ERR_FILL_FAILED. Bodies up to FILL_INLINE stay in the slot until they are sealed; longer ones grow in tmp chunk files. */
+ * -ERR_FILL_FAILED. Bodies up to FILL_INLINE stay in the slot until they are sealed; longer ones grow in tmp chunk files.
+ *
+ * A key is held from fill_claim to fill_done or fill_fail. Look into the metadata once more after FILL_WRITER: the fill that was
+ * there before yours may have committed between your lookup and your claim.
+ *
+ * When the store fails in the middle of a body (fill_append says -ERR_FULL or -ERR_SYSTEM; none of that append's bytes is taken), the
+ * writer may call fill_degrade and append the same bytes again: the fill is then a relay. The key is given up, nothing more is stored,
+ * and the bytes go through a ring of FILL_RELAY in the slot to the readers that are attached already: the slowest of them sets the
+ * pace, so none is cut off (a client that stalls is its server's business: its send timeout makes it leave). The bound: FILL_LANES
+ * readers; one more than that gets -ERR_FILL_FAILED at the point where the relay began. Reading back behind what a reader has
+ * asked for last fails likewise. */
 #pragma once
 #include "../common/str.h"
 #include "chunks.h"
@@ -8,45 +18,63 @@
 #define FILL_INLINE (64 * 1024)  /* bodies up to this cost no file while they grow */
 #define FILL_HEAD (32 * 1024)    /* the longest meta record that can be shared; longer: not cached */
 #define FILL_WORKERS 128         /* places for workers' reader counts */
+#define FILL_KEY 512             /* the longest key: Elasticsearch's own bound for document ids; a longer one is never shared (FILL_TABLE_FULL) */
+#define FILL_RELAY (128 * 1024)  /* the ring of a degraded fill */
+#define FILL_LANES 64            /* readers that can follow a degraded fill */
 
 struct fill_table;
 size_t fill_table_size(unsigned slots);
-/* Before fork. */
+/* Before fork. shm: zeroed, page-aligned (shm_map). */
 struct fill_table *fill_table_init(void *shm, unsigned slots);
 
-struct fill;  /* this process's handle on a slot: writer or reader */
+struct fill;  /* this process's handle on a slot: writer or reader. One thread at a time */
 
 enum fill_claim {
 	FILL_WRITER,      /* yours to fetch: end it with fill_done or fill_fail */
 	FILL_READER,      /* somebody fetches it: fill_wait_head */
-	FILL_UNSHAREABLE, /* remembered as not shareable: fetch for yourself, do not store through a fill… unless it turns out storable */
+	FILL_UNSHAREABLE, /* remembered as not shareable: fetch for yourself, do not store through a fill… unless it turns out storable: fill_shareable */
 	FILL_TABLE_FULL,  /* the bound: fetch for yourself, uncached */
 };
 /* key: document id; worker: this worker's index (< FILL_WORKERS). h is set for WRITER and READER. */
 enum fill_claim fill_claim(struct fill_table *, struct chunks *, struct str key, unsigned worker, uint64_t chunk_size, struct fill **h);
+/* Forget that it is not shareable: its response has become storable. */
+void fill_shareable(struct fill_table *, struct str key);
 
 /* Writer. The head is a meta record (meta_encode) of what will be stored; total is the body's length, -1 unknown. -ERR_FULL too long. */
 int fill_head(struct fill *, struct str record, int64_t total);
-int fill_append(struct fill *, const void *, size_t);  /* -ERR_FULL (disk), -ERR_SYSTEM: the fill is then failed by the caller */
-/* The body is whole: chunks are hashed and in the store; the manifest (arena) for the meta. Readers may finish. The slot stays claimed. */
+/* All of it or nothing. -ERR_FULL (disk), -ERR_SYSTEM: fill_degrade and once more, or fill_fail. -ERR_ORIGIN_PROTOCOL: more than
+ * total. When degraded it blocks while the slowest reader has not made room, and is -ERR_GONE when no reader is left. */
+int fill_append(struct fill *, const void *, size_t);
+/* The store has failed: go on as a relay for those who are there. -ERR_GONE: nobody is. */
+int fill_degrade(struct fill *);
+/* Degraded, for a writer that must not block (it is its own reader): the number of bytes taken, > 0; -ERR_AGAIN no room until
+ * deadline (0: do not wait); -ERR_GONE. */
+int64_t fill_relay(struct fill *, const void *, size_t, int64_t deadline);
+/* The body is whole: readers may finish. Its chunks are hashed and in the store; the manifest (arena) for the meta, empty for an
+ * empty body. The slot stays claimed. -ERR_FULL, -ERR_SYSTEM: it is whole for its readers, but not in the store (or degraded): no
+ * document, only fill_done. -ERR_ORIGIN_SHORT: less than total, nothing has changed: fill_fail. */
 struct arena;
 int fill_seal(struct fill *, struct arena *, struct str *manifest);
 /* The document is committed (or will not be): the key is free again, readers that are there go on. Frees the handle. */
 void fill_done(struct fill **);
-/* It failed: readers wake with err. unshareable_ms > 0: the key is remembered as not shareable that long. Frees the handle. */
+/* It failed: readers wake with err, behind the bytes that came. unshareable_ms > 0: the key is remembered as not shareable that long
+ * and who waits for the head gets -ERR_UNSHAREABLE. After fill_seal it is the same as fill_done. Frees the handle. */
 void fill_fail(struct fill **, int err, int64_t unshareable_ms);
-/* Another reader's handle on the same slot, for the writer's own client. */
+/* Another reader's handle on the same slot, for the writer's own client. From the writer's or a reader's handle. */
 struct fill *fill_reader(struct fill *);
+unsigned fill_readers(const struct fill *);  /* how many are attached, the writer not counted */
 
 /* Reader. */
-int fill_wait_head(struct fill *, int64_t deadline, struct arena *, struct str *record, int64_t *total); /* -ERR_UNSHAREABLE, -ERR_FILL_FAILED, -ERR_TIMEOUT */
-/* Bytes at off: > 0 a view (good until the next call), 0 the end of a complete body, -ERR_FILL_FAILED broken, -ERR_TIMEOUT.
- * Waits until at least one byte is there. */
+/* 0, or what fill_fail said, -ERR_UNSHAREABLE, -ERR_FILL_FAILED (its process died), -ERR_TIMEOUT */
+int fill_wait_head(struct fill *, int64_t deadline, struct arena *, struct str *record, int64_t *total);
+/* Bytes at off: > 0 a view (good until the next call), 0 the end of a complete body, -ERR_X broken (what fill_fail said,
+ * -ERR_FILL_FAILED), -ERR_TIMEOUT. Waits until at least one byte is there. */
 int64_t fill_read(struct fill *, uint64_t off, size_t want, const void **view, int64_t deadline);
+bool fill_ready(const struct fill *, uint64_t off);  /* would fill_read answer at once? */
 int64_t fill_total(const struct fill *);    /* -1 while unknown */
 void fill_leave(struct fill **);            /* reader's end */
 
-/* Master, when worker has died: its fills fail, its readers are forgotten. */
+/* Master, when worker has died and before its successor starts: its fills fail, its readers are forgotten. */
 void fill_bury(struct fill_table *, unsigned worker);
 unsigned fill_active(const struct fill_table *);
 /* Janitor: is this tmp file name one of a live fill? */

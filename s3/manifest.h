@@ -12,3 +12,4 @@ struct manifest {
 int manifest_parse(struct str raw, struct manifest *);  /* -ERR_CORRUPT; ids are cross-checked against the sizes */
 struct str manifest_build(struct arena *, uint64_t chunk_size, uint64_t total_size, const struct chunk_id *, uint32_t n);
 uint64_t manifest_chunk_length(const struct manifest *, uint32_t i);
+unsigned manifest_id_size(unsigned algorithm);          /* 32, 16, or 0: not known */
