@@ -1,0 +1,139 @@
+/* Which policy a URL gets: the built-in table (behaviour.md 3.3), each rule kind (3.2), the header (3.6), and that no URL can hang us. */
+#include "tap.h"
+#include "../../policy/key.h"
+#include "../../policy/rules.h"
+#include "../../common/clock.h"
+
+static struct arena a;
+
+static struct plan
+plan_of(const struct ruleset *set, const char *text, struct str header)
+{
+	struct http_request req = { .method = METHOD_GET };
+	struct plan plan = { 0 };
+	if (url_parse(&a, str_c(text), &req.url) < 0)
+		ok(0, "url_parse(%.60s)", text);
+	else
+		ruleset_plan(set, &req, header, &a, &plan);
+	return plan;
+}
+
+static const struct { const char *url; enum policy policy; int64_t swr; } builtin[] = {
+	{ "https://pypi.org/simple/a/", POLICY_StaleIfError, 86400 },
+	{ "http://d/by-hash/sha256/ABCDEF", POLICY_StaleIfError, -1 },
+	{ "http://d/dists/x/by-hash/SHA256/0a1b", POLICY_StaleIfError, -1 },
+	{ "http://d/by-hash/sha256/ABCDEFG", POLICY_Standard, -1 },
+	{ "http://d/by-hash//ab", POLICY_Standard, -1 },
+	{ "https://x.codeartifact.us.amazonaws.com/", POLICY_Standard, -1 },
+	{ "http://x/y", POLICY_Standard, -1 },
+	{ "http://169.254.169.254/x.deb", POLICY_StaleIfError, -1 },           /* rule 2 before 10 */
+	{ "https://b.s3.amazonaws.com/a.deb", POLICY_StaleIfError, -1 },       /* rule 2 before 15 */
+	{ "https://b.s3.amazonaws.com/a", POLICY_NoCache, -1 },
+	{ "https://B.S3.AmazonAWS.com/a", POLICY_NoCache, -1 },
+	{ "http://169.254.169.254/latest/meta-data", POLICY_NoCache, -1 },
+	{ "http://169.254.170.2/v2", POLICY_NoCache, -1 },
+	{ "http://100.100.100.200/latest", POLICY_NoCache, -1 },
+	{ "http://metadata.google.internal/x", POLICY_NoCache, -1 },
+	{ "http://metadata.azure.internal/x", POLICY_NoCache, -1 },
+	{ "http://mitm.it/cert/pem", POLICY_NoCache, -1 },
+	{ "http://x/y?u=http://mitm.it/z", POLICY_NoCache, -1 },
+	{ "https://files.pythonhosted.org/packages/x.whl", POLICY_StaleIfError, -1 },
+	{ "https://mran.microsoft.com/snapshot/2020-01-01/a", POLICY_StaleIfError, -1 },
+	{ "http://d/dists/s/InRelease", POLICY_StaleIfError, -1 },
+	{ "http://d/dists/s/inrelease", POLICY_StaleIfError, -1 },
+	{ "http://d/main/Packages", POLICY_StaleIfError, -1 },
+	{ "http://d/main/Packages.gz", POLICY_StaleIfError, -1 },
+	{ "http://d/main/Packages.xz", POLICY_StaleIfError, -1 },
+	{ "http://d/main/Packages.bz2", POLICY_Standard, -1 },
+	{ "http://d/pool/a.DEB", POLICY_StaleIfError, -1 },
+	{ "http://d/pool/a.deb?x=1", POLICY_StaleIfError, -1 },                /* Suffix is the path's, issue 4 */
+	{ "http://d/pool/a?x=.deb", POLICY_Standard, -1 },
+};
+
+static const struct rule kinds[] = {
+	{ RULE_Suffix, ".bin", NULL, POLICY_AlwaysUpstream, -1, -1, -1 },
+	{ RULE_Prefix, "http://h/a", NULL, POLICY_NoRefresh, -1, 1500, 0 },
+	{ RULE_Prefix, "HTTP://h/a/b", NULL, POLICY_NoCache, -1, -1, -1 },
+	{ RULE_Prefix, "http://h/a/c", NULL, POLICY_StaleIfError, 60, -1, -1 },
+	{ RULE_HostContains, "corp", "guest", POLICY_NoCache, -1, -1, -1 },
+	{ RULE_Regex, "^https://[^/]+/v[0-9]+/|never", NULL, POLICY_StaleIfError, -1, -1, -1 },
+};
+static const struct { const char *url; enum policy policy; const char *rule; } kind_rows[] = {
+	{ "http://h/a/x.bin", POLICY_NoRefresh, "Prefix http://h/a" },
+	{ "http://h/a/b/x.bin", POLICY_NoCache, "Prefix HTTP://h/a/b" },
+	{ "http://h/a/c/x.bin", POLICY_StaleIfError, "Prefix http://h/a/c" },
+	{ "http://o/a/x.BIN", POLICY_AlwaysUpstream, "Suffix .bin" },
+	{ "http://x.Corp.example/", POLICY_NoCache, "HostContains corp" },
+	{ "http://guest.corp.example/", POLICY_Standard, "default" },
+	{ "http://o/corp", POLICY_Standard, "default" },
+	{ "https://O/V12/x", POLICY_StaleIfError, "Regex ^https://[^/]+/v[0-9]+/|never" },
+	{ "https://o/v/x", POLICY_Standard, "default" },
+};
+
+int
+main(void)
+{
+	char problem[256];
+	arena_init(&a);
+	struct ruleset *set = ruleset_new(rules_builtin, rules_builtin_n, POLICY_Standard, problem);
+	is_int(rules_builtin_n, 16, "the built-in rules are sixteen");
+	for (unsigned i = 0; i < sizeof(builtin) / sizeof(*builtin); i++) {
+		struct plan p = plan_of(set, builtin[i].url, STR_NONE);
+		is_str(str_c(policy_name(p.policy)), str_c(policy_name(builtin[i].policy)), "3.3: %s by %s", builtin[i].url, p.rule);
+		is_int(p.forced_swr_s, builtin[i].swr, "3.4: its forced SWR");
+	}
+	struct plan p = plan_of(set, "https://pypi.org/simple/a/", STR(" nocache "));
+	ok(p.policy == POLICY_NoCache && p.forced_swr_s == -1 && strcmp(p.rule, "header") == 0, "3.6: the header's policy, without the rule's times");
+	p = plan_of(set, "https://pypi.org/simple/a/", STR("Nonsense"));
+	ok(p.policy == POLICY_StaleIfError && p.forced_swr_s == 86400, "3.6: an unknown name leaves the rules in force");
+	p = plan_of(set, "https://ex.com/f?sig=abc", STR_NONE);
+	is_str(p.key_url, STR("https://ex.com/f"), "the plan has the key URL");
+	is_str(p.id, STR("https/ex.com/a930673acaa220a10bcdf5825f2baf2794a32b307b51fa34c0c51fe6"), "and the document id");
+	is_str(p.vary_id, STR("https/ex.com/_vary/a930673acaa220a10bcdf5825f2baf2794a32b307b51fa34c0c51fe6"), "and the vary index's");
+
+	int64_t start = clock_mono();
+	enum { TIMES = 200000 };
+	for (unsigned i = 0; i < TIMES; i++) {
+		plan_of(set, "http://deb.example.org/debian/pool/main/x/xz/xz-utils_5.4.1-1_amd64.tar", STR_NONE);
+		arena_reset(&a);
+	}
+	note("plan of a URL that no built-in rule matches, parsed and hashed: %lld ns", (long long)(clock_mono() - start) * 1000000 / TIMES);
+	ruleset_free(&set);
+	ok(set == NULL, "free sets to NULL");
+
+	set = ruleset_new(kinds, sizeof(kinds) / sizeof(*kinds), POLICY_Standard, problem);
+	for (unsigned i = 0; i < sizeof(kind_rows) / sizeof(*kind_rows); i++) {
+		p = plan_of(set, kind_rows[i].url, STR_NONE);
+		is_str(str_c(p.rule), str_c(kind_rows[i].rule), "3.2: %s", kind_rows[i].url);
+		is_int(p.policy, kind_rows[i].policy, "its policy");
+	}
+	p = plan_of(set, "http://h/a/x", STR_NONE);
+	ok(p.connect_timeout_ms == 1500 && p.read_timeout_ms == 0 && p.forced_swr_s == -1, "3.5: timeouts of the rule");
+	p = plan_of(set, "http://other/", STR_NONE);
+	ok(p.connect_timeout_ms == -1 && p.read_timeout_ms == -1, "and the settings' without one");
+	ruleset_free(&set);
+
+	set = ruleset_new(NULL, 0, POLICY_NoRefresh, problem);
+	is_int(plan_of(set, "http://x/", STR_NONE).policy, POLICY_NoRefresh, "without rules the declared default holds");
+	ruleset_free(&set);
+
+	struct rule bad = { RULE_Regex, "a(b", NULL, POLICY_NoCache, -1, -1, -1 };
+	ok(ruleset_new(&bad, 1, POLICY_Standard, problem) == NULL && strstr(problem, "a(b"), "a pattern that does not compile is named: %s", problem);
+
+	/* The classic: exponential in the length of the URL, were it not for the limit. */
+	struct rule evil = { RULE_Regex, "/(a+)+$", NULL, POLICY_NoCache, -1, -1, -1 };
+	char url[8000] = "http://h/";
+	memset(url + 9, 'a', sizeof(url) - 11);
+	url[sizeof(url) - 2] = '!';
+	set = ruleset_new(&evil, 1, POLICY_Standard, problem);
+	start = clock_mono();
+	is_int(plan_of(set, url, STR_NONE).policy, POLICY_Standard, "no URL can hang a worker: the match limit ends it");
+	ok(clock_mono() - start < 1000, "in good time");
+	ruleset_free(&set);
+
+	enum policy q = POLICY_NoCache;
+	ok(policy_parse(STR(" aLwaysUpstream\t"), &q) && q == POLICY_AlwaysUpstream, "names are trimmed, in any case");
+	ok(!policy_parse(STR(""), &q) && q == POLICY_AlwaysUpstream, "an unknown name changes nothing");
+	arena_fini(&a);
+	return done_testing();
+}
