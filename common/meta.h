@@ -21,7 +21,8 @@ struct meta {
 
 void meta_init(struct meta *, struct arena *); /* empty; content_size -1 */
 /* The flat record: what LMDB and the shared fill table hold. Layout version first, so a record of another version is refused.
- * Encodes into the arena. Little endian, no alignment needs. */
+ * Encodes into the arena. Little endian, no alignment needs, checksummed. p == NULL when it would be above META_RECORD_MAX. */
+#define META_RECORD_MAX (16u << 20) /* bytes: the manifest of some 30,000 chunks is 1 MiB; what is larger is not worth keeping */
 struct str meta_encode(const struct meta *, struct arena *);
 /* Views into rec; the header vector is allocated in the arena. -ERR_CORRUPT for anything that is not exactly a record. */
 int meta_decode(struct str rec, struct arena *, struct meta *);
