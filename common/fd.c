@@ -156,22 +156,19 @@ fd_read_file(const char *path, size_t max, struct str *out)
 	return 0;
 }
 
-/* The name itself must be on the disk too before the caller may rely on it. */
-static int
+/* So that the name survives a power cut too. Its failure is not told: the file is there, and some file systems cannot do it. */
+static void
 sync_folder_of(char *path)
 {
 	char *slash = strrchr(path, '/');
-	int fd, r = 0;
+	int fd;
 
 	if (slash)
 		slash[slash == path] = 0;
 	fd = open(slash ? path : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return errno_err();
-	if (fsync(fd) < 0)
-		r = errno_err();
+	if (fd >= 0)
+		fsync(fd);
 	fd_close(&fd);
-	return r;
 }
 
 int
@@ -198,7 +195,7 @@ fd_write_file(const char *path, struct str content, mode_t mode)
 	if (r < 0)
 		unlink(temp);
 	else
-		r = sync_folder_of(temp);
+		sync_folder_of(temp);
 	free(temp);
 	return r;
 }

@@ -13,4 +13,4 @@ void sha256_final(struct sha256 *, uint8_t out[SHA256_RAW]); /* and starts anew 
 void sha256_free(struct sha256 **);
 void hex_encode(const uint8_t *, size_t, char *out); /* lower case, NUL behind */
 bool hex_decode(struct str, uint8_t *out, size_t n); /* exactly 2n digits */
-uint64_t hash64(const void *, size_t);               /* fast, not cryptographic: FNV-1a or better; tables in one machine only */
+uint64_t hash64(const void *, size_t);               /* fast (16 bytes a multiplication), not cryptographic, differs between machines */

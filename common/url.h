@@ -8,7 +8,8 @@ struct url {
 	unsigned port;     /* explicit or the scheme's default; never 0 */
 	struct str path;   /* path, at least "/" ("*" for OPTIONS *) */
 	struct str query;  /* without "?"; p == NULL when there is no "?" */
-	struct str text;   /* scheme://host[:port]path[?query]: default port left out, host as sent, path and query untouched */
+	struct str text;   /* scheme://host[:port]path[?query]: default port left out, host as sent, path and query untouched;
+	                    * without a path for OPTIONS * (RFC 9112 3.2.4). host, path and query are views into it */
 };
 
 /* 0, or -ERR_BAD_REQUEST: userinfo, fragment, empty host, bad port, a byte that may not stand there. Copies into the arena. */
