@@ -92,8 +92,8 @@ chunks_result(struct chunks *s, int r)
 {
 	const char *now, *was;
 
-	if (r == -ERR_SYSTEM && errno == EFBIG)
-		r = -ERR_FULL;
+	if (r < 0 && r != -ERR_FULL)
+		r = -ERR_SYSTEM;
 	now = r >= 0 ? NULL : r == -ERR_FULL ? health_full : health_bad;
 	if (now != NULL)
 		count(COUNT_store_errors);
@@ -302,7 +302,7 @@ chunks_tmp_create(struct chunks *s, const char *path)
 		if (fd < 0 && errno == ENOENT && make_parent(path) < 0)
 			break;
 	}
-	return chunks_result(s, fd >= 0 ? fd : errno == ENOSPC || errno == EDQUOT ? -ERR_FULL : -ERR_SYSTEM);
+	return chunks_result(s, fd >= 0 ? fd : errno_err());
 }
 
 /* 0 or -ERR_X, errno set. rename(2) replaces what is there, which heals a spoilt file. */
@@ -313,7 +313,7 @@ name_chunk(int (*how)(const char *, const char *), const char *from, const char 
 
 	if (r < 0 && errno == ENOENT && make_parent(to) == 0)
 		r = how(from, to);
-	return r == 0 ? 0 : errno == ENOSPC || errno == EDQUOT ? -ERR_FULL : -ERR_SYSTEM;
+	return r == 0 ? 0 : errno_err();
 }
 
 int
@@ -328,12 +328,12 @@ chunks_put(struct chunks *s, const void *p, size_t n, struct chunk_id *out)
 	if (fd < 0)
 		return fd;
 	r = fd_write_all(fd, p, n);
-	fd_close(&fd);
-	if (r >= 0) {
+	if (r == 0) {
 		id_path(s, out, path);
 		r = name_chunk(rename, tmp, path);
 	}
-	r = chunks_result(s, r < 0 ? r : 0);
+	r = chunks_result(s, r);
+	fd_close(&fd);
 	if (r < 0) {
 		unlink(tmp);
 		return r;
@@ -600,7 +600,7 @@ chunks_open(struct chunks **out, const struct chunks_options *o)
 	s->o.dir = s->dir;
 	s->opened_ms = clock_wall();
 	/* a small memory in few shards, or no chunk would fit into its share */
-	for (s->nshards = SHARDS; s->nshards > 1 && (o->hot_bytes / s->nshards < 8 * o->hot_max || o->fds / s->nshards < 4); )
+	for (s->nshards = SHARDS; s->nshards > 1 && ((o->hot_bytes > 0 && o->hot_bytes / s->nshards < 8 * o->hot_max) || o->fds / s->nshards < 4); )
 		s->nshards /= 2;
 	s->hot_share = o->hot_bytes / s->nshards;
 	s->fd_share = o->fds / s->nshards > 0 ? o->fds / s->nshards : 1;

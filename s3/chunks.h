@@ -36,7 +36,7 @@ int chunks_adopt(struct chunks *, const char *tmp_path, const struct chunk_id *)
 void chunks_tmp_path(const struct chunks *, unsigned slot, uint32_t generation, uint32_t chunk, char *out, size_t n);
 /* Makes that file, new and empty: an fd to write, or -ERR_FULL, -ERR_SYSTEM. */
 int chunks_tmp_create(struct chunks *, const char *tmp_path);
-/* What became of a write to a tmp file: feeds chunks_health. Returns r; EFBIG counts as a full disk. */
+/* What became of a write to a tmp file (errno as the failed call left it): feeds chunks_health. Returns r, -ERR_FULL or -ERR_SYSTEM. */
 int chunks_result(struct chunks *, int r);
 
 /* A chunk opened for reading; refcounted inside, shared by threads. */

@@ -1,5 +1,6 @@
 /* evict.h - the janitor's work on the store: watermarks, least recently used first, debris. Never what is being filled; what is being
- * read stays readable, for its file is open. */
+ * read stays readable, for its file is open. Memory does not grow with the store: one walk makes a histogram of ages, a second one
+ * removes what is older than the cut. Counted here: evicted, evicted_bytes. */
 #pragma once
 #include "fill.h"
 struct evict_options {
@@ -7,9 +8,15 @@ struct evict_options {
 	unsigned low, high;       /* percent of the disk */
 	uint64_t cache_size;      /* bytes; 0: only the disk's watermarks. low/high are then percent of this */
 };
-struct evict_report { uint64_t bytes, files, removed, removed_bytes; unsigned disk_percent; };
-/* One pass: when above high, remove oldest (by atime as chunks_touch keeps it, else mtime) until below low. Calls gone for each. */
+struct evict_report {
+	uint64_t bytes, files;    /* in the store, on disk, before removal; 0 when there was no need to walk it */
+	uint64_t removed, removed_bytes;
+	unsigned disk_percent;    /* as it was before */
+};
+/* One pass: when at or above high, remove oldest (by atime, as chunks.h keeps it) until below low. A chunk with a second name (a live
+ * fill's tmp file, the spool) is never removed. Calls gone (may be NULL) for each. 0, or -ERR_X when the store cannot be looked at.
+ * One thread of one process: it remembers the last walk, to spare the next when not enough can have changed. */
 typedef void evict_gone_f(void *arg, const struct chunk_id *);
 int evict_pass(const struct evict_options *, struct evict_report *, evict_gone_f *, void *arg);
-/* At start and now and then: tmp files of no live fill. */
+/* At start and now and then: tmp files of no live fill, and small chunks that were never finished. table NULL: no fill is live. */
 int evict_debris(const char *dir, const struct fill_table *, unsigned *removed);

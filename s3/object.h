@@ -1,9 +1,11 @@
-/* object.h - the bytes of one response, wherever they are: stored chunks, or still growing. Delivery reads through this and nothing else. */
+/* object.h - the bytes of one response, wherever they are: stored chunks, or still growing. Delivery reads through this and nothing else.
+ * One thread at a time. A buffer is held only between a read from a file and the next call that needs none. */
 #pragma once
 #include "fill.h"
 #include "manifest.h"
 struct object;
-/* All chunks must be there (checked): -ERR_NOT_FOUND, -ERR_CORRUPT. An empty manifest is an empty body. */
+/* All chunks must be there (checked by size; that counts as a use, so they are the last to be evicted): -ERR_NOT_FOUND, -ERR_CORRUPT.
+ * An empty manifest is an empty body. A chunk may still turn out missing or spoilt while it is read: object_read says so. */
 int object_open(struct object **, struct chunks *, struct str manifest);
 struct object *object_growing(struct fill **); /* takes the reader */
 struct object *object_memory(struct str bytes); /* our own pages: a view, not copied */

@@ -1,0 +1,948 @@
+/* fill.c - see fill.h. What all processes share is struct slot and the arrays of struct fill_table; struct fill is one process's own.
+ *
+ * Who may change what:
+ *   under the table's lock   tags (is it taken, and by which key), the writer, readers' counts, lanes' owners, unshareable keys.
+ *                            A holder that dies inside leaves nothing half done that fill_bury does not sweep up: a slot becomes
+ *                            visible by its tag, which is written last when it is claimed and last when it is freed.
+ *   the writer alone         state, head, total, available and the bytes; published by the seq_cst store of state or available
+ *   anybody                  the event words
+ *
+ * Waiting: a reader lowers `wanted` to the offset that it needs, looks again, and sleeps on `event`. The writer looks at `wanted` after
+ * every publication and only makes a system call when it is below what is there now. All of these are seq_cst: either the writer sees
+ * the wish, or the reader sees the bytes. The writer resets `wanted` before it bumps `event`, and a reader reads `event` before it
+ * writes its wish, so a wish that the reset wiped out finds the event changed. A reader that was killed leaves a wish behind: it
+ * costs one wake-up. */
+#include "fill.h"
+#include "iobuf.h"
+#include "manifest.h"
+#include "../common/arena.h"
+#include "../common/clock.h"
+#include "../common/err.h"
+#include "../common/shm.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+/* STATE(name, legal successors) */
+#define STATES \
+	STATE(FREE,    TO(CLAIMED))              /* nobody's */ \
+	STATE(CLAIMED, TO(GROWING) | TO(FAILED)) /* there is a writer, who knows nothing yet */ \
+	STATE(GROWING, TO(RELAYED) | TO(SEALED) | TO(FAILED)) /* the head is known, bytes [0, available) can be read */ \
+	STATE(RELAYED, TO(SEALED) | TO(FAILED))  /* degraded: from relay_base on, bytes go through the ring */ \
+	STATE(SEALED,  TO(FREE))                 /* the body is whole */ \
+	STATE(FAILED,  TO(FREE))                 /* it will never be */
+
+enum state {
+#define STATE(name, to) name,
+	STATES
+#undef STATE
+};
+#define TO(name) (1u << (name))
+static const unsigned successors[] = {
+#define STATE(name, to) [name] = (to),
+	STATES
+#undef STATE
+};
+
+#define PAGE 4096
+#define NOTHING UINT64_MAX /* nobody wants anything; no relay */
+
+struct lane {
+	uint32_t owner;            /* worker + 1; 0: free */
+	_Atomic uint64_t pos;      /* everything below it may be overwritten */
+};
+
+struct slot {
+	/* what a waiting reader and the writer look at, on a line of its own */
+	_Atomic uint32_t state;
+	_Atomic int32_t err;
+	shm_event event;
+	_Atomic uint32_t relaying;      /* relay_base is good */
+	_Atomic uint64_t wanted;        /* the lowest offset that somebody sleeps for; NOTHING: nobody sleeps */
+	_Atomic uint64_t available;
+	_Atomic int64_t total;          /* -1 unknown */
+	_Atomic uint64_t in_slot;       /* bytes of the body that can be read from `body` below */
+	uint64_t chunk_size;
+	uint32_t head_n;
+
+	_Alignas(64) uint32_t writer;   /* worker + 1; 0: gone */
+	_Atomic uint32_t generation;    /* of this slot: one more at every claim; names the tmp files */
+	_Atomic uint32_t files;         /* tmp files that may exist: 0 .. files - 1 */
+	uint32_t key_n;
+	shm_event room;                 /* for the writer of a relay */
+	_Atomic uint32_t room_wanted;
+	uint64_t relay_base;
+	_Atomic uint32_t readers[FILL_WORKERS]; /* written under the lock */
+	struct lane lanes[FILL_LANES];
+	char key[FILL_KEY];
+
+	_Alignas(PAGE) char head[FILL_HEAD];
+	_Alignas(PAGE) char body[FILL_INLINE];
+	_Alignas(PAGE) char ring[FILL_RELAY];
+};
+
+/* Keys that are not to be shared: by their tag alone. Two keys with one tag cost a fetch, and there are 2^64. */
+#define SETS 1024
+#define WAYS 4
+struct unshareable { uint64_t tag; int64_t until; };
+
+#define TABLE_MAGIC 0x66696c6c
+
+struct fill_table {
+	uint32_t magic;
+	uint32_t slots;
+	size_t slots_at;           /* from the table's start */
+	struct shm_lock lock;
+	uint32_t top;              /* no slot from here on is taken: what a scan need not look at */
+	struct unshareable unshareable[SETS][WAYS];
+	_Atomic uint64_t tags[];   /* TAG_FREE, TAG_KEYLESS, or the key's */
+};
+enum { TAG_FREE, TAG_KEYLESS };
+
+struct fill {
+	struct fill_table *t;
+	struct chunks *chunks;
+	struct slot *s;
+	unsigned index, worker;
+	bool is_writer;
+	/* the chunk file that is open: written at its end, or read anywhere */
+	int fd;
+	uint32_t chunk;
+	/* writer */
+	uint64_t at;               /* bytes that are in files; may be more than available after a failed append */
+	bool spilled;              /* the body goes to files */
+	int failed;                /* what the store said: no append but to a relay */
+	int unstored;              /* a chunk that could not be linked: the body is fine, the object is not stored */
+	struct sha256 *sum;
+	struct chunk_id *ids;
+	uint32_t n_ids, room_ids;
+	/* reader */
+	void *buf;
+	int lane;                  /* in a relay; -1 */
+	bool lost;                 /* there was no lane left */
+	uint64_t floor;            /* the lowest offset that the ring still has for us */
+};
+
+/* --- the table --- */
+
+static size_t tags_end(unsigned slots) { return sizeof(struct fill_table) + slots * sizeof(uint64_t); }
+static size_t slots_at(unsigned slots) { return (tags_end(slots) + PAGE - 1) / PAGE * PAGE; }
+size_t fill_table_size(unsigned slots) { return slots_at(slots) + (size_t)slots * sizeof(struct slot); }
+
+static struct slot *
+slot_of(const struct fill_table *t, unsigned i)
+{
+	return (struct slot *)((char *)(uintptr_t)t + t->slots_at) + i;
+}
+
+struct fill_table *
+fill_table_init(void *shm, unsigned slots)
+{
+	struct fill_table *t = shm;
+	uint32_t epoch;
+
+	_Static_assert(sizeof(struct slot) % PAGE == 0, "slots begin on pages");
+	INVARIANT(slots > 0);
+	t->slots = slots;
+	t->slots_at = slots_at(slots);
+	shm_lock_init(&t->lock);
+	/* so that debris of an earlier run never has the name of a tmp file of ours */
+	if (getrandom(&epoch, sizeof epoch, GRND_NONBLOCK) != sizeof epoch)
+		epoch = (uint32_t)clock_wall();
+	for (unsigned i = 0; i < slots; i++)
+		atomic_init(&slot_of(t, i)->generation, epoch);
+	t->magic = TABLE_MAGIC;
+	return t;
+}
+
+static uint64_t
+tag_of(struct str key)
+{
+	uint64_t h = hash64(key.p, key.n);
+
+	return h > TAG_KEYLESS ? h : h + 2;
+}
+
+static uint64_t tag_get(const struct fill_table *t, unsigned i) { return atomic_load_explicit(&t->tags[i], memory_order_acquire); }
+static void tag_set(struct fill_table *t, unsigned i, uint64_t tag) { atomic_store_explicit(&t->tags[i], tag, memory_order_release); }
+
+static unsigned
+readers_of(const struct slot *s)
+{
+	unsigned n = 0;
+
+	for (unsigned w = 0; w < FILL_WORKERS; w++)
+		n += atomic_load_explicit(&s->readers[w], memory_order_relaxed);
+	return n;
+}
+
+static void
+readers_add(struct slot *s, unsigned worker, uint32_t n)
+{
+	atomic_store_explicit(&s->readers[worker], atomic_load_explicit(&s->readers[worker], memory_order_relaxed) + n,
+	    memory_order_relaxed);
+}
+
+static void
+set_state(struct slot *s, enum state to)
+{
+	INVARIANT(successors[atomic_load(&s->state)] & TO(to));
+	atomic_store(&s->state, to);
+}
+
+/* --- waking --- */
+
+static void
+wake(struct slot *s)
+{
+	atomic_store(&s->wanted, NOTHING);
+	shm_wake_all(&s->event);
+}
+
+/* after a change that is not about bytes: everybody who sleeps looks again */
+static void
+notify(struct slot *s)
+{
+	if (atomic_load(&s->wanted) != NOTHING)
+		wake(s);
+}
+
+static void
+publish(struct slot *s, uint64_t available)
+{
+	atomic_store(&s->available, available);
+	if (atomic_load(&s->wanted) < available)
+		wake(s);
+}
+
+static void
+want(struct slot *s, uint64_t off)
+{
+	uint64_t w = atomic_load(&s->wanted);
+
+	while (w > off && !atomic_compare_exchange_weak(&s->wanted, &w, off))
+		;
+}
+
+/* --- taking and freeing slots --- */
+
+/* Under the lock: frees slot i when nobody has it. true: the caller unlinks its files, afterwards, by generation and files */
+static bool
+free_if_left(struct fill_table *t, unsigned i, uint32_t *generation, uint32_t *files)
+{
+	struct slot *s = slot_of(t, i);
+
+	if (tag_get(t, i) != TAG_KEYLESS || s->writer != 0 || readers_of(s) > 0)
+		return false;
+	*generation = atomic_load(&s->generation);
+	*files = atomic_load(&s->files);
+	if (atomic_load(&s->relaying)) /* rare, and larger than all the rest: back to the system */
+		madvise(s->ring, FILL_RELAY, MADV_REMOVE);
+	atomic_store(&s->state, FREE);
+	tag_set(t, i, TAG_FREE);
+	while (t->top > 0 && tag_get(t, t->top - 1) == TAG_FREE)
+		t->top--;
+	return true;
+}
+
+static void
+unlink_files(struct chunks *chunks, unsigned slot, uint32_t generation, uint32_t files)
+{
+	char path[CHUNKS_PATH];
+
+	for (uint32_t i = 0; i < files; i++) {
+		chunks_tmp_path(chunks, slot, generation, i, path, sizeof path);
+		unlink(path);
+	}
+}
+
+static struct fill *
+handle_new(struct fill_table *t, struct chunks *chunks, unsigned index, unsigned worker, bool is_writer)
+{
+	struct fill *f = xcalloc(1, sizeof *f);
+
+	f->t = t;
+	f->chunks = chunks;
+	f->s = slot_of(t, index);
+	f->index = index;
+	f->worker = worker;
+	f->is_writer = is_writer;
+	f->fd = -1;
+	f->lane = -1;
+	return f;
+}
+
+static struct unshareable *
+unshareable_find(struct fill_table *t, uint64_t tag)
+{
+	struct unshareable *set = t->unshareable[tag % SETS];
+
+	for (unsigned i = 0; i < WAYS; i++)
+		if (set[i].tag == tag)
+			return &set[i];
+	return NULL;
+}
+
+static void
+unshareable_add(struct fill_table *t, uint64_t tag, int64_t ms)
+{
+	struct unshareable *u = unshareable_find(t, tag), *set = t->unshareable[tag % SETS];
+
+	if (u == NULL) { /* the one that ends first gives way */
+		u = &set[0];
+		for (unsigned i = 1; i < WAYS; i++)
+			if (set[i].until < u->until)
+				u = &set[i];
+	}
+	*u = (struct unshareable){ tag, clock_mono() + ms };
+}
+
+void
+fill_shareable(struct fill_table *t, struct str key)
+{
+	struct unshareable *u;
+
+	shm_lock(&t->lock);
+	u = unshareable_find(t, tag_of(key));
+	if (u != NULL)
+		*u = (struct unshareable){ 0, 0 };
+	shm_unlock(&t->lock);
+}
+
+enum fill_claim
+fill_claim(struct fill_table *t, struct chunks *chunks, struct str key, unsigned worker, uint64_t chunk_size, struct fill **h)
+{
+	uint64_t tag = tag_of(key);
+	unsigned i, free_slot = UINT32_MAX;
+	struct unshareable *u;
+	struct slot *s;
+
+	INVARIANT(worker < FILL_WORKERS && chunk_size > 0 && t->magic == TABLE_MAGIC);
+	*h = NULL;
+	if (key.n > FILL_KEY)
+		return FILL_TABLE_FULL;
+	shm_lock(&t->lock);
+	for (i = 0; i < t->top; i++) {
+		uint64_t there = tag_get(t, i);
+		if (there == TAG_FREE && free_slot == UINT32_MAX)
+			free_slot = i;
+		if (there != tag)
+			continue;
+		s = slot_of(t, i);
+		if (!str_eq(key, (struct str){ s->key, s->key_n }))
+			continue;
+		readers_add(s, worker, 1);
+		shm_unlock(&t->lock);
+		*h = handle_new(t, chunks, i, worker, false);
+		return FILL_READER;
+	}
+	u = unshareable_find(t, tag);
+	if (u != NULL && u->until > clock_mono()) {
+		shm_unlock(&t->lock);
+		return FILL_UNSHAREABLE;
+	}
+	if (free_slot == UINT32_MAX && t->top < t->slots)
+		free_slot = t->top++; /* the lowest: few pages are ever touched */
+	if (free_slot == UINT32_MAX) {
+		shm_unlock(&t->lock);
+		return FILL_TABLE_FULL;
+	}
+	s = slot_of(t, free_slot);
+	atomic_store(&s->state, CLAIMED);
+	atomic_store(&s->err, 0);
+	atomic_store(&s->relaying, 0);
+	atomic_store(&s->wanted, NOTHING);
+	atomic_store(&s->available, 0);
+	atomic_store(&s->total, -1);
+	atomic_store(&s->in_slot, 0);
+	atomic_store(&s->room_wanted, 0);
+	atomic_fetch_add(&s->generation, 1);
+	atomic_store(&s->files, 0);
+	s->chunk_size = chunk_size;
+	s->head_n = 0;
+	s->writer = worker + 1;
+	for (unsigned w = 0; w < FILL_WORKERS; w++)
+		atomic_store_explicit(&s->readers[w], 0, memory_order_relaxed);
+	for (unsigned l = 0; l < FILL_LANES; l++)
+		s->lanes[l].owner = 0;
+	memcpy(s->key, key.p, key.n);
+	s->key_n = (uint32_t)key.n;
+	tag_set(t, free_slot, tag);
+	shm_unlock(&t->lock);
+	*h = handle_new(t, chunks, free_slot, worker, true);
+	return FILL_WRITER;
+}
+
+struct fill *
+fill_reader(struct fill *f)
+{
+	INVARIANT(!f->lost);
+	shm_lock(&f->t->lock);
+	readers_add(f->s, f->worker, 1);
+	shm_unlock(&f->t->lock);
+	return handle_new(f->t, f->chunks, f->index, f->worker, false);
+}
+
+unsigned fill_readers(const struct fill *f) { return readers_of(f->s); }
+
+/* --- the writer --- */
+
+int
+fill_head(struct fill *f, struct str record, int64_t total)
+{
+	struct slot *s = f->s;
+
+	INVARIANT(f->is_writer);
+	if (record.n > FILL_HEAD)
+		return -ERR_FULL;
+	if (record.n > 0)
+		memcpy(s->head, record.p, record.n);
+	s->head_n = (uint32_t)record.n;
+	atomic_store(&s->total, total);
+	set_state(s, GROWING);
+	notify(s);
+	return 0;
+}
+
+static uint64_t inline_max(const struct slot *s) { return s->chunk_size < FILL_INLINE ? s->chunk_size : FILL_INLINE; }
+
+static int
+file_open(struct fill *f)
+{
+	char path[CHUNKS_PATH];
+	int fd;
+
+	f->chunk = (uint32_t)(f->at / f->s->chunk_size);
+	/* counted before it exists, so that whoever cleans up finds it */
+	atomic_store(&f->s->files, f->chunk + 1);
+	chunks_tmp_path(f->chunks, f->index, atomic_load(&f->s->generation), f->chunk, path, sizeof path);
+	fd = chunks_tmp_create(f->chunks, path);
+	if (fd < 0)
+		return fd;
+	f->fd = fd;
+	if (f->sum == NULL)
+		f->sum = sha256_new();
+	return 0;
+}
+
+/* The open chunk file is whole. That it cannot be linked into the store hurts no reader: it is told at the seal. */
+static void
+file_finish(struct fill *f)
+{
+	char path[CHUNKS_PATH];
+	int r;
+
+	if (f->n_ids == f->room_ids) {
+		f->room_ids = f->room_ids > 0 ? 2 * f->room_ids : 8;
+		f->ids = xrealloc(f->ids, f->room_ids * sizeof *f->ids);
+	}
+	sha256_final(f->sum, f->ids[f->n_ids].b);
+	fd_close(&f->fd);
+	if (f->unstored == 0) {
+		chunks_tmp_path(f->chunks, f->index, atomic_load(&f->s->generation), f->chunk, path, sizeof path);
+		r = chunks_adopt(f->chunks, path, &f->ids[f->n_ids]);
+		if (r < 0)
+			f->unstored = r;
+	}
+	f->n_ids++;
+}
+
+static int
+file_append(struct fill *f, const char *p, size_t n)
+{
+	uint64_t size = f->s->chunk_size, in_chunk;
+	size_t k;
+	int r;
+
+	for (; n > 0; p += k, n -= k) {
+		if (f->fd < 0 && (r = file_open(f)) < 0)
+			return r;
+		in_chunk = f->at % size;
+		k = n < size - in_chunk ? n : (size_t)(size - in_chunk);
+		r = fd_pwrite_all(f->fd, p, k, (off_t)in_chunk);
+		if (r < 0)
+			return chunks_result(f->chunks, r);
+		sha256_update(f->sum, p, k);
+		f->at += k;
+		if (in_chunk + k == size)
+			file_finish(f);
+	}
+	return 0;
+}
+
+/* The body has outgrown the slot: what is there goes to the file; readers may go on reading it from the slot. */
+static int
+spill(struct fill *f, uint64_t have)
+{
+	f->spilled = true;
+	return file_append(f, f->s->body, (size_t)have);
+}
+
+int
+fill_append(struct fill *f, const void *p, size_t n)
+{
+	struct slot *s = f->s;
+	uint64_t have = atomic_load_explicit(&s->available, memory_order_relaxed);
+	int64_t total = atomic_load_explicit(&s->total, memory_order_relaxed), took;
+	int r = 0;
+
+	INVARIANT(f->is_writer);
+	if (total >= 0 && n > (uint64_t)total - have)
+		return -ERR_ORIGIN_PROTOCOL;
+	if (n == 0)
+		return 0;
+	if (atomic_load_explicit(&s->state, memory_order_relaxed) == RELAYED) {
+		for (const char *q = p; n > 0; q += took, n -= (size_t)took)
+			if ((took = fill_relay(f, q, n, NEVER)) < 0)
+				return (int)took;
+		return 0;
+	}
+	INVARIANT(atomic_load_explicit(&s->state, memory_order_relaxed) == GROWING);
+	if (f->failed < 0)
+		return f->failed;
+	if (!f->spilled && have + n <= inline_max(s) && (total < 0 || (uint64_t)total <= inline_max(s))) {
+		memcpy(s->body + have, p, n);
+		atomic_store_explicit(&s->in_slot, have + n, memory_order_relaxed); /* published by available */
+		publish(s, have + n);
+		return 0;
+	}
+	if (!f->spilled)
+		r = spill(f, have);
+	if (r == 0)
+		r = file_append(f, p, n);
+	if (r < 0) {
+		f->failed = r;
+		return r;
+	}
+	publish(s, have + n);
+	return 0;
+}
+
+/* The key goes; nobody can join any more. Under the lock. */
+static void give_up_key(struct fill *f) { tag_set(f->t, f->index, TAG_KEYLESS); }
+
+int
+fill_degrade(struct fill *f)
+{
+	struct slot *s = f->s;
+	unsigned readers;
+
+	INVARIANT(f->is_writer && atomic_load(&s->state) == GROWING);
+	shm_lock(&f->t->lock);
+	give_up_key(f);
+	readers = readers_of(s);
+	shm_unlock(&f->t->lock);
+	if (readers == 0)
+		return -ERR_GONE;
+	fd_close(&f->fd); /* what readers have of it, they read by their own */
+	s->relay_base = atomic_load(&s->available);
+	atomic_store(&s->relaying, 1);
+	set_state(s, RELAYED);
+	wake(s); /* those who sleep take their lanes */
+	return 0;
+}
+
+/* How many bytes the ring can take. Under the lock. A reader that has not taken its lane yet still needs all from relay_base on. */
+static int64_t
+relay_room(const struct slot *s)
+{
+	uint64_t low = UINT64_MAX, have = atomic_load(&s->available);
+	unsigned lanes = 0, readers = readers_of(s);
+
+	if (readers == 0)
+		return -ERR_GONE;
+	for (unsigned i = 0; i < FILL_LANES; i++)
+		if (s->lanes[i].owner != 0) {
+			uint64_t pos = atomic_load(&s->lanes[i].pos);
+			lanes++;
+			low = pos < low ? pos : low;
+		}
+	if (lanes < readers && low > s->relay_base)
+		low = s->relay_base;
+	if (low < s->relay_base)
+		low = s->relay_base; /* what is below is not in the ring */
+	if (low > have)
+		low = have;
+	return (int64_t)(low + FILL_RELAY - have);
+}
+
+int64_t
+fill_relay(struct fill *f, const void *p, size_t n, int64_t deadline)
+{
+	struct slot *s = f->s;
+	uint64_t have = atomic_load(&s->available), at;
+	uint32_t seen;
+	int64_t room;
+
+	INVARIANT(f->is_writer && atomic_load(&s->state) == RELAYED);
+	for (;;) {
+		seen = atomic_load(&s->room);
+		atomic_store(&s->room_wanted, 1);
+		shm_lock(&f->t->lock);
+		room = relay_room(s);
+		shm_unlock(&f->t->lock);
+		if (room != 0)
+			break;
+		if (shm_wait(&s->room, seen, deadline) < 0)
+			return -ERR_AGAIN;
+	}
+	if (room < 0)
+		return room;
+	at = (have - s->relay_base) % FILL_RELAY;
+	if (n > (size_t)room)
+		n = (size_t)room;
+	if (n > FILL_RELAY - at)
+		n = (size_t)(FILL_RELAY - at);
+	memcpy(s->ring + at, p, n);
+	publish(s, have + n);
+	return (int64_t)n;
+}
+
+static void
+room_notify(struct slot *s)
+{
+	if (atomic_load(&s->room_wanted) && atomic_exchange(&s->room_wanted, 0))
+		shm_wake_all(&s->room);
+}
+
+int
+fill_seal(struct fill *f, struct arena *a, struct str *manifest)
+{
+	struct slot *s = f->s;
+	uint64_t have = atomic_load(&s->available);
+	int64_t total = atomic_load(&s->total);
+	bool relayed = atomic_load(&s->state) == RELAYED;
+	struct chunk_id id;
+	int r;
+
+	INVARIANT(f->is_writer && (f->failed == 0 || relayed)); /* bytes that were refused are not whole */
+	*manifest = STR_NONE;
+	if (total >= 0 && have < (uint64_t)total)
+		return -ERR_ORIGIN_SHORT;
+	/* readers first: that the body is whole does not depend on the store */
+	atomic_store(&s->total, (int64_t)have);
+	set_state(s, SEALED);
+	notify(s);
+	if (relayed)
+		return f->failed < 0 ? f->failed : -ERR_SYSTEM;
+	if (have == 0)
+		return 0;
+	if (!f->spilled) {
+		r = chunks_put(f->chunks, s->body, (size_t)have, &id);
+		if (r == 0)
+			*manifest = manifest_build(a, s->chunk_size, have, &id, 1);
+		return r;
+	}
+	if (f->fd >= 0)
+		file_finish(f);
+	if (f->unstored < 0)
+		return f->unstored;
+	*manifest = manifest_build(a, s->chunk_size, have, f->ids, f->n_ids);
+	return 0;
+}
+
+/* the end of a handle, the writer's or a reader's */
+static void
+leave(struct fill **fp)
+{
+	struct fill *f = *fp;
+	struct slot *s = f->s;
+	uint32_t generation, files;
+	bool last = false;
+
+	*fp = NULL;
+	fd_close(&f->fd);
+	iobuf_give(&f->buf);
+	if (!f->lost) {
+		shm_lock(&f->t->lock);
+		if (f->is_writer) {
+			give_up_key(f);
+			s->writer = 0;
+		} else {
+			readers_add(s, f->worker, (uint32_t)-1);
+			if (f->lane >= 0)
+				s->lanes[f->lane].owner = 0;
+			room_notify(s);
+		}
+		last = free_if_left(f->t, f->index, &generation, &files);
+		shm_unlock(&f->t->lock);
+	}
+	if (last)
+		unlink_files(f->chunks, f->index, generation, files);
+	sha256_free(&f->sum);
+	free(f->ids);
+	free(f);
+}
+
+void
+fill_done(struct fill **fp)
+{
+	INVARIANT((*fp)->is_writer && atomic_load(&(*fp)->s->state) == SEALED);
+	leave(fp);
+}
+
+void
+fill_fail(struct fill **fp, int err, int64_t unshareable_ms)
+{
+	struct fill *f = *fp;
+	struct slot *s = f->s;
+
+	INVARIANT(f->is_writer);
+	/* The key goes first: who comes now must not join what has failed, and must find the reason that it was released for. */
+	shm_lock(&f->t->lock);
+	if (unshareable_ms > 0)
+		unshareable_add(f->t, tag_of((struct str){ s->key, s->key_n }), unshareable_ms);
+	give_up_key(f);
+	shm_unlock(&f->t->lock);
+	if (atomic_load(&s->state) != SEALED) {
+		if (err < 0)
+			err = -err;
+		atomic_store(&s->err, unshareable_ms > 0 ? ERR_UNSHAREABLE : err != 0 ? err : ERR_FILL_FAILED);
+		set_state(s, FAILED);
+		notify(s);
+	}
+	leave(fp);
+}
+
+/* --- readers --- */
+
+static int
+slot_err(const struct slot *s)
+{
+	int err = atomic_load(&s->err);
+
+	return err > 0 ? -err : -ERR_FILL_FAILED;
+}
+
+int
+fill_wait_head(struct fill *f, int64_t deadline, struct arena *a, struct str *record, int64_t *total)
+{
+	struct slot *s = f->s;
+
+	if (f->lost)
+		return -ERR_FILL_FAILED;
+	for (bool wanting = false, over = false;; wanting = true) {
+		uint32_t seen = atomic_load(&s->event);
+		enum state state;
+		if (wanting)
+			want(s, 0);
+		state = atomic_load(&s->state);
+		if (state == FAILED)
+			return slot_err(s);
+		if (state != CLAIMED) {
+			*record = arena_dup(a, (struct str){ s->head, s->head_n });
+			*total = atomic_load(&s->total);
+			return 0;
+		}
+		if (over)
+			return -ERR_TIMEOUT;
+		if (wanting) /* else: look again now that the wish is known */
+			over = shm_wait(&s->event, seen, deadline) < 0;
+	}
+}
+
+/* In a relay: says where we are, which is what protects the bytes from there on. */
+static int
+keep_pace(struct fill *f, uint64_t off)
+{
+	struct slot *s = f->s;
+	uint32_t generation, files;
+
+	if (f->lane < 0) {
+		shm_lock(&f->t->lock);
+		for (int i = 0; i < FILL_LANES && f->lane < 0; i++)
+			if (s->lanes[i].owner == 0)
+				f->lane = i;
+		if (f->lane >= 0) {
+			atomic_store(&s->lanes[f->lane].pos, off);
+			s->lanes[f->lane].owner = f->worker + 1;
+		} else { /* the writer must not wait for one that it cannot see: out, now. It is never the last: lanes are taken */
+			f->lost = true;
+			readers_add(s, f->worker, (uint32_t)-1);
+			(void)free_if_left(f->t, f->index, &generation, &files);
+		}
+		shm_unlock(&f->t->lock);
+		f->floor = off;
+		room_notify(s);
+	}
+	if (f->lost || (off < f->floor && off >= s->relay_base))
+		return -ERR_FILL_FAILED;
+	if (off > f->floor) {
+		f->floor = off;
+		atomic_store(&s->lanes[f->lane].pos, off);
+		room_notify(s);
+	}
+	return 0;
+}
+
+/* The bytes at off, which are there: from the slot, the ring, or the chunk's file. */
+static int64_t
+take(struct fill *f, uint64_t off, uint64_t have, size_t n, const void **view)
+{
+	struct slot *s = f->s;
+	uint64_t in_slot = atomic_load_explicit(&s->in_slot, memory_order_relaxed), size = s->chunk_size, at;
+	char path[CHUNKS_PATH];
+	int64_t got;
+
+	if (n > have - off)
+		n = (size_t)(have - off);
+	if (off < in_slot) {
+		*view = s->body + off;
+		return (int64_t)(n < in_slot - off ? n : in_slot - off);
+	}
+	if (atomic_load(&s->relaying)) {
+		if (off >= s->relay_base) {
+			at = (off - s->relay_base) % FILL_RELAY;
+			*view = s->ring + at;
+			return (int64_t)(n < FILL_RELAY - at ? n : FILL_RELAY - at);
+		}
+		if (n > s->relay_base - off)
+			n = (size_t)(s->relay_base - off);
+	}
+	if (f->fd < 0 || f->chunk != off / size) {
+		fd_close(&f->fd);
+		f->chunk = (uint32_t)(off / size);
+		chunks_tmp_path(f->chunks, f->index, atomic_load(&s->generation), f->chunk, path, sizeof path);
+		f->fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (f->fd < 0)
+			return errno == ENOENT ? -ERR_FILL_FAILED : errno_err(); /* somebody cleans tmp by hand */
+	}
+	if (f->buf == NULL)
+		f->buf = iobuf_take();
+	at = off % size;
+	if (n > IOBUF_SIZE)
+		n = IOBUF_SIZE;
+	if (n > size - at)
+		n = (size_t)(size - at);
+	got = fd_pread_all(f->fd, f->buf, n, (off_t)at);
+	if (got == 0)
+		return -ERR_FILL_FAILED; /* cannot be: the bytes were there */
+	*view = f->buf;
+	return got;
+}
+
+/* What fill_read has to say without waiting: > 0 so many bytes are below *have, 0 the end, -ERR_X; -ERR_AGAIN: wait.
+ * This is the one place that knows which bytes are there; a fill from several sources at once will know more than one number. */
+static int64_t
+progress(const struct slot *s, uint64_t off, uint64_t *have)
+{
+	enum state state = atomic_load(&s->state); /* before available: a final state's bytes are all counted then */
+
+	*have = atomic_load(&s->available);
+	if (off < *have)
+		return 1;
+	return state == SEALED ? 0 : state == FAILED ? slot_err(s) : -ERR_AGAIN;
+}
+
+int64_t
+fill_read(struct fill *f, uint64_t off, size_t n, const void **view, int64_t deadline)
+{
+	struct slot *s = f->s;
+	uint64_t have;
+	uint32_t seen;
+	int64_t r;
+	int e;
+
+	if (f->lost) /* the slot may be another's by now */
+		return -ERR_FILL_FAILED;
+	for (bool wanting = false, over = false;; wanting = true) {
+		seen = atomic_load(&s->event);
+		if (wanting)
+			want(s, off);
+		if (atomic_load(&s->relaying) && (e = keep_pace(f, off)) < 0)
+			return e;
+		r = progress(s, off, &have);
+		if (r > 0)
+			return take(f, off, have, n, view);
+		if (r != -ERR_AGAIN)
+			return r;
+		if (!wanting)
+			continue; /* look again after the wish is known */
+		if (over)
+			return -ERR_TIMEOUT;
+		iobuf_give(&f->buf); /* who sleeps holds no memory */
+		over = shm_wait(&s->event, seen, deadline) < 0;
+	}
+}
+
+bool
+fill_ready(const struct fill *f, uint64_t off)
+{
+	uint64_t have;
+
+	return f->lost || progress(f->s, off, &have) != -ERR_AGAIN;
+}
+
+int64_t fill_total(const struct fill *f) { return f->lost ? -1 : atomic_load(&f->s->total); }
+
+void
+fill_leave(struct fill **f)
+{
+	if (*f == NULL)
+		return;
+	INVARIANT(!(*f)->is_writer);
+	leave(f);
+}
+
+/* --- master and janitor --- */
+
+void
+fill_bury(struct fill_table *t, unsigned worker)
+{
+	uint32_t generation, files;
+
+	if (worker >= FILL_WORKERS)
+		return;
+	shm_lock(&t->lock);
+	for (unsigned i = 0; i < t->slots; i++) { /* all of them: it may have died before it raised top */
+		struct slot *s = slot_of(t, i);
+		enum state state;
+		if (tag_get(t, i) == TAG_FREE)
+			continue;
+		atomic_store_explicit(&s->readers[worker], 0, memory_order_relaxed);
+		for (unsigned l = 0; l < FILL_LANES; l++)
+			if (s->lanes[l].owner == worker + 1)
+				s->lanes[l].owner = 0;
+		if (s->writer == worker + 1) {
+			tag_set(t, i, TAG_KEYLESS);
+			s->writer = 0;
+			state = atomic_load(&s->state);
+			if (state == CLAIMED || state == GROWING || state == RELAYED) {
+				atomic_store(&s->err, ERR_FILL_FAILED);
+				atomic_store(&s->state, FAILED);
+			}
+			wake(s); /* whatever it had begun to say */
+		}
+		room_notify(s);
+		/* the tmp files are the janitor's: the master does not know the store */
+		(void)free_if_left(t, i, &generation, &files);
+	}
+	shm_unlock(&t->lock);
+}
+
+unsigned
+fill_active(const struct fill_table *t)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < t->slots; i++)
+		n += tag_get(t, i) != TAG_FREE;
+	return n;
+}
+
+bool
+fill_tmp_live(const struct fill_table *t, const char *name)
+{
+	unsigned slot;
+	uint32_t generation, chunk;
+
+	if (sscanf(name, "fill-%u-%" SCNx32 "-%" SCNu32, &slot, &generation, &chunk) != 3 || slot >= t->slots)
+		return false;
+	return tag_get(t, slot) != TAG_FREE && atomic_load(&slot_of(t, slot)->generation) == generation;
+}
