@@ -26,6 +26,7 @@ struct settings {
 #define SETTING_TYPE_path const char *    /* ~ expanded, made absolute; "-" and "" stay */
 #define SETTING_TYPE_pem const char *     /* a path, or text that begins (after blanks) with -----BEGIN */
 #define SETTING_TYPE_list struct str_list
+#define SETTING_TYPE_names struct str_list /* in lower case: host names, header fields */
 #define SETTING_TYPE_mode enum setting_mode
 #define SETTING_TYPE_strategy enum setting_strategy
 #define SETTING_TYPE_cachestatus enum setting_cachestatus
@@ -42,8 +43,10 @@ struct settings_command { enum settings_ask ask; int argc; char **argv; /* what 
 /* Parses all sources, checks each value and what must hold between values (low < high watermark …), and sets conf().
  * Anything wrong: an exact complaint to standard error ("passsage: file:line: name = value: what is allowed") and exit status 64. */
 struct settings_command settings_init(int argc, char **argv);
-/* SIGHUP: again from the same sources. 0: conf() is new, with LIVE changes only (RESTART ones are named in the log and stay as they are);
- * -ERR_SETTING: a log line says what was wrong, conf() is the old one. */
+void settings_defaults(void);    /* conf() has the defaults alone: for unit tests, fuzzing, and --help */
+/* SIGHUP: the same sources again (the file is read anew; the environment and the command line are as they were at the start). One
+ * thread at a time. 0: conf() is new, with LIVE changes only (RESTART ones are named in the log and stay as they are); -ERR_SETTING:
+ * a log line says what was wrong, conf() is the old one. */
 int settings_reload(void);
 void settings_help(FILE *);
 void settings_dump(FILE *);      /* name = value  # where it came from; secrets as *** */
@@ -53,4 +56,4 @@ void settings_markdown(FILE *);  /* the README's table */
 /* The table as data, for tests and /debug. */
 struct setting_info { const char *field, *group, *option, *env, *key, *def, *text; bool secret, live; };
 const struct setting_info *settings_table(unsigned *n);
-const char *settings_value(const char *field, char *buf, size_t n); /* as text, redacted */
+const char *settings_value(const char *field, char *buf, size_t n); /* as text, redacted, cut to fit; NULL: no such field */

@@ -1,5 +1,5 @@
 /* Every setting, once. SETTING(field, type, default, option, environment, file key, min, max, when, text)
- * option may have a short form in front: "p/port". Types: bool port int size seconds str path pem list choice(…) - settings.c.
+ * option may have a short form in front: "p/port". Types: bool port int size seconds str path pem list names, and words - settings_types.c.
  * when: LIVE (SIGHUP applies it), RESTART. SECRET: shown as *** . Groups are headings of --help and the manual. */
 GROUP("Listening")
 SETTING(port,               port,    "8080",     "p/port",             "PASSSAGE_PORT",               "listen.port",          "0", "65535",  RESTART, "Port of the proxy; 0 takes a free one (see <state-dir>/run/port).")
@@ -31,7 +31,7 @@ GROUP("TLS")
 SETTING(mitm_ca,            pem,     "",         "mitm-ca",            "PASSSAGE_MITM_CA",            "tls.ca",               NULL, NULL,    RESTART|SECRET, "The CA: key and certificate in one PEM, a path or inline; empty: <state-dir>/ca, made at the first start.")
 SETTING(mitm_ca_cert,       pem,     "",         "mitm-ca-cert",       "PASSSAGE_MITM_CA_CERT",       "tls.ca_cert",          NULL, NULL,    RESTART, "The CA's certificate (and chain) when it is not in mitm-ca: a path or inline.")
 SETTING(upstream_ca,        path,    "",         "upstream-ca",        "PASSSAGE_UPSTREAM_CA",        "tls.upstream_ca",      NULL, NULL,    RESTART, "PEM file of CAs to trust for origins, beside the system's.")
-SETTING(tls_passthrough,    list,    "",         "tls-passthrough",    "PASSSAGE_TLS_PASSTHROUGH",    "tls.passthrough",      NULL, NULL,    LIVE, "Hosts that are never opened but tunnelled blindly: names, *.suffix, addresses; comma-separated.")
+SETTING(tls_passthrough,    names,   "",         "tls-passthrough",    "PASSSAGE_TLS_PASSTHROUGH",    "tls.passthrough",      NULL, NULL,    LIVE, "Hosts that are never opened but tunnelled blindly: names, *.suffix, addresses; comma-separated.")
 SETTING(tls_skip_verify,    bool,    "false",    "upstream-tls-skip-verify", "PASSSAGE_UPSTREAM_TLS_SKIP_VERIFY", "tls.skip_verify", NULL, NULL, RESTART, "Accept any origin's certificate. For tests.")
 SETTING(ticket_rotate_ms,   seconds, "21600",    "ticket-rotate",      "PASSSAGE_TICKET_ROTATE",      "tls.ticket_rotate",    "1", "86400", RESTART, "Session ticket keys are replaced this often; the last two are still read.")
 GROUP("Upstream")
@@ -47,8 +47,8 @@ SETTING(allow_policy_header, bool,   "false",    "allow-policy-header", "PASSSAG
 SETTING(cache_status,       cachestatus, "hits", "cache-status",       "PASSSAGE_CACHE_STATUS",       "policy.cache_status",  NULL, NULL,    LIVE, "Responses with a Cache-Status field: hits (served from the cache) or all.")
 GROUP("Cache")
 SETTING(cache_size,         size,    "0",        "cache-size",         "PASSSAGE_CACHE_SIZE",         "cache.size",           "0", "1E",     LIVE, "Most bytes of bodies in the local store; 0: what the disk's watermarks allow.")
-SETTING(low_watermark,      int,     "85",       "cache-low-watermark", "PASSSAGE_CACHE_LOW_WATERMARK", "cache.low_watermark", "1", "99",   LIVE, "Percent to which the janitor empties the store …")
-SETTING(high_watermark,     int,     "95",       "cache-high-watermark", "PASSSAGE_CACHE_HIGH_WATERMARK", "cache.high_watermark", "2", "100", LIVE, "… when it is above this.")
+SETTING(low_watermark,      int,     "85",       "cache-low-watermark", "PASSSAGE_CACHE_LOW_WATERMARK", "cache.low_watermark", "1", "99",   LIVE, "Percent of the disk, or of cache-size, down to which the janitor empties the store ...")
+SETTING(high_watermark,     int,     "95",       "cache-high-watermark", "PASSSAGE_CACHE_HIGH_WATERMARK", "cache.high_watermark", "2", "100", LIVE, "... once it is fuller than this.")
 SETTING(janitor_ms,         seconds, "30",       "janitor-interval",   "PASSSAGE_JANITOR_INTERVAL",   "cache.janitor_interval", "0.1", "3600", LIVE, "How often the janitor looks.")
 SETTING(chunk_size,         size,    "32M",      "chunk-size",         "PASSSAGE_CHUNK_SIZE",         "cache.chunk_size",     "64K", "1G",   RESTART, "Bodies are stored in pieces of this size.")
 SETTING(meta_size,          size,    "16G",      "metadata-size",      "PASSSAGE_METADATA_SIZE",      "cache.metadata_size",  "1M", "1T",    RESTART, "Most bytes of the metadata database (address space; disk is used as it fills).")
@@ -57,13 +57,13 @@ SETTING(hot_size,           size,    "64M",      "hot-size",           "PASSSAGE
 GROUP("Onboarding")
 SETTING(public_proxy_url,   str,     "",         "public-proxy-url",   "PASSSAGE_PUBLIC_PROXY_URL",   "onboarding.proxy_url", NULL, NULL,    LIVE, "URL of this proxy as clients write it (default: http://localhost:<port>).")
 SETTING(no_proxy_extra,     str,     "",         "no-proxy-extra",     "PASSSAGE_NO_PROXY_EXTRA",     "onboarding.no_proxy",  NULL, NULL,    LIVE, "Comma-separated hosts that are added to NO_PROXY in the onboarding script.")
-SETTING(onboarding_host,    list,    "",         "onboarding-host",    "PASSSAGE_ONBOARDING_HOST",    "onboarding.host",      NULL, NULL,    LIVE, "Names that show the onboarding pages beside mitm.it.")
+SETTING(onboarding_host,    names,   "",         "onboarding-host",    "PASSSAGE_ONBOARDING_HOST",    "onboarding.host",      NULL, NULL,    LIVE, "Names that show the onboarding pages beside mitm.it.")
 GROUP("Logs")
 SETTING(log_file,           path,    "",         "log-file",           "PASSSAGE_LOG_FILE",           "log.file",             NULL, NULL,    LIVE, "Error log; empty: standard error.")
 SETTING(verbose,            bool,    "false",    "v/verbose",          "PASSSAGE_VERBOSE",            "log.verbose",          NULL, NULL,    LIVE, "One line a request in the log.")
 SETTING(debug,              bool,    "false",    "debug",              "PASSSAGE_DEBUG",              "log.debug",            NULL, NULL,    LIVE, "Debug lines in the log.")
 SETTING(access_log_file,    path,    "",         "access-log-file",    "PASSSAGE_ACCESS_LOG_FILE",    "log.access_file",      NULL, NULL,    LIVE, "One JSON line a request goes there; - is standard output; empty: none.")
-SETTING(access_log_headers, list,    "accept,accept-encoding,cache-control,content-type,content-encoding,etag,last-modified,range,user-agent,via,x-cache,x-cache-lookup,x-amz-request-id",
+SETTING(access_log_headers, names,   "accept,accept-encoding,cache-control,content-type,content-encoding,etag,last-modified,range,user-agent,via,x-cache,x-cache-lookup,x-amz-request-id",
                                                  "access-log-headers", "PASSSAGE_ACCESS_LOG_HEADERS", "log.access_headers",   NULL, NULL,    LIVE, "Header fields that go into access records.")
 #undef SETTING
 #undef GROUP
