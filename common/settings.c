@@ -92,10 +92,17 @@ settings_complain(const char *fmt, ...)
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
 	complaints++;
-	if (reloading)
+	if (reloading) {
 		log_error("settings: %s", text);
-	else
-		fprintf(stderr, "passsage: %s\n", text);
+		return;
+	}
+	fputs("passsage: ", stderr); /* not die(): there may be more to say. Like it, no controls for a terminal to act on */
+	for (const unsigned char *p = (const unsigned char *)text; *p; p++)
+		if (*p < ' ' || *p == 0x7f)
+			fprintf(stderr, "\\x%02x", *p);
+		else
+			putc(*p, stderr);
+	putc('\n', stderr);
 }
 
 static void
@@ -192,7 +199,7 @@ static void
 unknown_option(const char *name)
 {
 	struct nearest near;
-	nearest_start(&near, name);
+	nearest_start(&near, strncmp(name, "no-", 3) ? name : name + 3);
 	for (unsigned i = 0; i < ROW_MAX; i++)
 		nearest_try(&near, rows[i].info->option);
 	for (unsigned i = 0; i < settings_asks_n; i++)
@@ -243,9 +250,11 @@ long_option(int argc, char **argv, int *i, struct settings_command *command)
 			missing(r, name);
 		return;
 	}
-	if (strncmp(word, "no-", 3) == 0 && !value) {
+	if (strncmp(word, "no-", 3) == 0) {
 		r = row_of_option(word + 3);
 		if (r && !r->type->word) {
+			if (value)
+				settings_complain("%s: takes no value", name);
 			take(r, "false", name);
 			return;
 		}
@@ -260,7 +269,9 @@ long_option(int argc, char **argv, int *i, struct settings_command *command)
 		return;
 	}
 	for (unsigned k = 0; k < settings_asks_n; k++)
-		if (!value && strcmp(word, settings_asks[k].name) == 0) {
+		if (strcmp(word, settings_asks[k].name) == 0) {
+			if (value)
+				settings_complain("%s: takes no value", name);
 			command->ask = settings_asks[k].ask;
 			return;
 		}
@@ -524,7 +535,7 @@ settings_init(int argc, char **argv)
 	check_readable(g, ROW_upstream_ca);
 	check_readable(g, ROW_mitm_ca);
 	check_readable(g, ROW_mitm_ca_cert);
-	if (!*g->s.state_dir)
+	if (!*g->s.state_dir && !complaints)
 		settings_complain("state_dir: HOME is not set, so say where: --state-dir, PASSSAGE_STATE_DIR, or state_dir in the file");
 	exit_if_wrong();
 	atomic_store_explicit(&settings_now, &g->s, memory_order_release);

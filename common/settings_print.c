@@ -12,6 +12,8 @@ same_group(const struct row *a, const struct row *b)
 
 /* --help */
 
+#define GLUE '\1' /* a blank at which no line is broken */
+
 /* Prints text from column at on, words broken at WIDTH, following lines indented. */
 static void
 wrap(FILE *f, unsigned at, unsigned indent, struct str text)
@@ -24,7 +26,10 @@ wrap(FILE *f, unsigned at, unsigned indent, struct str text)
 			at = indent;
 			first = true;
 		}
-		fprintf(f, "%s%.*s", first ? "" : " ", STRP(word));
+		if (!first)
+			putc(' ', f);
+		for (size_t i = 0; i < word.n; i++)
+			putc(word.p[i] == GLUE ? ' ' : word.p[i], f);
 		at += (unsigned)word.n + !first;
 		first = false;
 	}
@@ -60,8 +65,10 @@ readable(const struct row *r, const char *text, struct arena *a)
 	const char *all = "";
 	if (!r->type->is_list)
 		return text;
-	while (rest.n)
-		all = arena_printf(a, "%s%s%.*s", all, *all ? ", " : "", STRP(str_cut(&rest, ','))).p;
+	while (rest.n) {
+		struct str one = str_cut(&rest, ',');
+		all = arena_printf(a, "%s%s%.*s", all, *all ? ", " : "", STRP(one)).p;
+	}
 	return all;
 }
 
@@ -73,10 +80,10 @@ settings_help(FILE *f)
 	arena_init(&a);
 	fputs("Usage: passsage [OPTION]... [COMMAND [ARGUMENT]...]\n"
 		"A caching, TLS-intercepting forward proxy for build farms. Without a COMMAND it runs the proxy.\n\n"
-		"Each setting may come from the file of --config, from the environment, or from the command line; the later\n"
-		"wins. Behind each stand its environment variable, its name in the file, and its default.\n"
-		"SECONDS may be 30, 0.5, 500ms, 5m, 2h, 1d; SIZE may be 1048576, 512K, 1.5G (1K is 1024 bytes); a flag may be\n"
-		"--flag, --no-flag or --flag=false.\n\n", f);
+		"Each setting may come from the file of --config, from the environment, or from the command line;\n"
+		"the later wins. Behind each stand its environment variable, its name in the file, and its default.\n"
+		"SECONDS may be 30, 0.5, 500ms, 5m, 2h, 1d; SIZE may be 1048576, 512K, 1.5G (1K is 1024 bytes);\n"
+		"a flag may be --flag, --no-flag or --flag=false.\n\n", f);
 	for (unsigned i = 0; i < settings_asks_n; i++) {
 		struct str letter = settings_asks[i].letter ? arena_printf(&a, "-%c,", settings_asks[i].letter) : STR("   ");
 		help_line(f, arena_printf(&a, "  %.*s --%s", STRP(letter), settings_asks[i].name).p, str_c(settings_asks[i].text));
@@ -89,7 +96,7 @@ settings_help(FILE *f)
 		bool silent = !*info->def || !r->type->word; /* a flag's default shows in its label */
 		bool words = r->type->choices && !str_has(str_c(info->text), str_c(r->type->choices[0])); /* not named in the text yet */
 		struct str text = arena_printf(&a, "%s%s%s (%s, %s%s%s)", info->text, words ? " One of " : "", words ? settings_allowed(r, &a) : "",
-			info->env, info->key, silent ? "" : "; default: ", silent ? "" : readable(r, info->def, &a));
+			info->env, info->key, silent ? "" : "; default:\1", silent ? "" : readable(r, info->def, &a));
 		help_line(f, label(r, &a), text);
 	}
 	arena_fini(&a);
