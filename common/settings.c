@@ -508,11 +508,19 @@ know_environment(void)
 	config_path = path;
 }
 
+/* Any thread may hold an older generation through a request or a tunnel of days, so none is freed. That costs some 10 KiB for each
+ * SIGHUP that changed something, which is bounded by how often an operator does that; a SIGHUP without a change costs nothing. */
+static void
+show(struct generation *g)
+{
+	g->older = (struct generation *)(uintptr_t)current();
+	atomic_store_explicit(&settings_now, &g->s, memory_order_release);
+}
+
 void
 settings_defaults(void)
 {
-	settings_rows();
-	atomic_store(&settings_now, &generation_new()->s);
+	show(generation_new());
 }
 
 struct settings_command
@@ -538,12 +546,11 @@ settings_init(int argc, char **argv)
 	if (!*g->s.state_dir && !complaints)
 		settings_complain("state_dir: HOME is not set, so say where: --state-dir, PASSSAGE_STATE_DIR, or state_dir in the file");
 	exit_if_wrong();
-	atomic_store_explicit(&settings_now, &g->s, memory_order_release);
+	show(g);
 	return command;
 }
 
-/* Any thread may hold an older generation through a request or a tunnel of days, so none is freed. That costs some 10 KiB for each
- * SIGHUP that changed something, which is bounded by how often an operator does that; a SIGHUP without a change costs nothing. */
+/* What needs a restart keeps its value, so that conf() always is what this process runs by. */
 int
 settings_reload(void)
 {
@@ -573,7 +580,6 @@ settings_reload(void)
 		generation_free(&g);
 		return complaints ? -ERR_SETTING : 0;
 	}
-	g->older = (struct generation *)(uintptr_t)old;
-	atomic_store_explicit(&settings_now, &g->s, memory_order_release);
+	show(g);
 	return 0;
 }
