@@ -431,3 +431,12 @@ certgen_known(struct certgen_client *c, struct str host)
 	pthread_mutex_unlock(&c->lock);
 	return known || (certstore_generation(c->store) != 0 && certstore_find(c->store, name, now, &rec) == 0);
 }
+
+unsigned
+certgen_cached(struct certgen_client *c)
+{
+	pthread_mutex_lock(&c->lock);
+	unsigned n = c->n;
+	pthread_mutex_unlock(&c->lock);
+	return n;
+}

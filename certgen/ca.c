@@ -201,8 +201,9 @@ try_out(struct ca *ca, const char *name, char problem[256])
 	X509_STORE *store = X509_STORE_new();
 	X509_STORE_CTX *ctx = X509_STORE_CTX_new();
 	int e = X509_V_ERR_OUT_OF_MEM;
-	if (leaf && store && ctx && X509_STORE_add_cert(store, ca->anchor) && X509_STORE_CTX_init(ctx, store, leaf, ca->chain)) {
-		X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN); /* when the root is not in the bundle */
+	if (leaf && store && ctx && X509_STORE_add_cert(store, ca->anchor) &&
+	    X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN) && /* when the root is not in the bundle */
+	    X509_STORE_CTX_init(ctx, store, leaf, ca->chain)) {
 		X509_STORE_CTX_set_purpose(ctx, X509_PURPOSE_SSL_SERVER);
 		e = X509_verify_cert(ctx) == 1 ? X509_V_OK : X509_STORE_CTX_get_error(ctx);
 	}

@@ -52,3 +52,4 @@ void certgen_disconnect(struct certgen_client **);
 int certgen_identify(struct certgen_client *, SSL *, struct str host, int64_t deadline);
 /* Is it in the cache or the table, so that certgen_identify would not block? */
 bool certgen_known(struct certgen_client *, struct str host);
+unsigned certgen_cached(struct certgen_client *); /* how many names this process keeps parsed */
