@@ -1,0 +1,760 @@
+/* The callers' side of httpc: making requests, waiting for heads and bodies. */
+#include "httpc_impl.h"
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include "counters.h"
+#include "log.h"
+
+/* ---- what both sides use */
+
+bool
+xfer_command(struct xfer *x, unsigned cmd)
+{
+	struct httpc *e = x->e;
+	if (atomic_fetch_or(&x->cmds, cmd) != 0)
+		return true; /* it is in the queue, and will be seen with this command as well */
+	atomic_fetch_add(&x->refs, 1);
+	struct xfer *head = atomic_load(&e->queue);
+	do {
+		if (head == QUEUE_CLOSED) {
+			xfer_unref(x);
+			return false;
+		}
+		x->qnext = head;
+	} while (!atomic_compare_exchange_weak(&e->queue, &head, x));
+	if (atomic_exchange(&e->sleeping, false))
+		eventfd_write(e->wake, 1);
+	return true;
+}
+
+struct block *
+block_new(struct httpc *e, bool large)
+{
+	struct block *b;
+	pthread_mutex_lock(&e->pool_lock);
+	if ((b = e->blocks[large])) {
+		e->blocks[large] = b->next;
+		e->blocks_n[large]--;
+	}
+	pthread_mutex_unlock(&e->pool_lock);
+	if (!b) {
+		size_t size = large ? BLOCK_LARGE : BLOCK_SMALL;
+		b = xmalloc(sizeof *b + size);
+		b->size = size;
+	}
+	b->next = NULL;
+	b->r = b->w = 0;
+	return b;
+}
+
+void
+block_free(struct httpc *e, struct block *b)
+{
+	bool large = b->size == BLOCK_LARGE;
+	pthread_mutex_lock(&e->pool_lock);
+	if (!e->pool_closed && e->blocks_n[large] < BLOCKS_KEPT) {
+		b->next = e->blocks[large];
+		e->blocks[large] = b;
+		e->blocks_n[large]++;
+		b = NULL;
+	}
+	pthread_mutex_unlock(&e->pool_lock);
+	free(b);
+}
+
+void
+engine_unref(struct httpc *e)
+{
+	if (atomic_fetch_sub(&e->refs, 1) > 1)
+		return;
+	curl_share_cleanup(e->share);
+	X509_STORE_free(e->store);
+	SSL_CTX_free(e->ctx);
+	for (int i = 0; i < CURL_LOCK_DATA_LAST; i++)
+		pthread_mutex_destroy(&e->share_lock[i]);
+	pthread_mutex_destroy(&e->pool_lock);
+	close(e->wake); /* not earlier: a caller may be about to write to it */
+	free(e->ca_file);
+	free(e->via_proxy);
+	free(e);
+}
+
+void
+xfer_destroy(struct xfer *x)
+{
+	curl_easy_cleanup(x->easy);
+	pthread_mutex_destroy(&x->lock);
+	pthread_cond_destroy(&x->cond);
+	free(x->request);
+	free(x->origin);
+	free(x->heads);
+	free(x->ring);
+	free(x);
+}
+
+/* The last reference is gone: back into the pool with it, without what was large. */
+void
+xfer_unref(struct xfer *x)
+{
+	if (atomic_fetch_sub(&x->refs, 1) > 1)
+		return;
+	struct httpc *e = x->e;
+	while (x->first) {
+		struct block *b = x->first;
+		x->first = b->next;
+		block_free(e, b);
+	}
+	if (x->heads_cap > 16 * 1024) {
+		free(x->heads);
+		x->heads = NULL;
+		x->heads_cap = 0;
+	}
+	free(x->ring);
+	x->ring = NULL;
+	pthread_mutex_lock(&e->pool_lock);
+	bool keep = !e->pool_closed && e->pool_n < XFERS_KEPT && x->request_cap <= 16 * 1024;
+	if (keep) {
+		x->qnext = e->pool;
+		e->pool = x;
+		e->pool_n++;
+	}
+	pthread_mutex_unlock(&e->pool_lock);
+	if (!keep)
+		xfer_destroy(x);
+	engine_unref(e);
+}
+
+static struct xfer *
+xfer_new(struct httpc *e)
+{
+	struct xfer *x;
+	pthread_mutex_lock(&e->pool_lock);
+	if ((x = e->pool)) {
+		e->pool = x->qnext;
+		e->pool_n--;
+	}
+	pthread_mutex_unlock(&e->pool_lock);
+	if (!x) {
+		x = xcalloc(1, sizeof *x);
+		x->e = e;
+		pthread_mutex_init(&x->lock, NULL);
+		pthread_condattr_t ca;
+		pthread_condattr_init(&ca);
+		pthread_condattr_setclock(&ca, CLOCK_MONOTONIC);
+		pthread_cond_init(&x->cond, &ca);
+		pthread_condattr_destroy(&ca);
+		if (!(x->easy = fetcher_easy(e, x))) {
+			xfer_destroy(x);
+			return NULL;
+		}
+		x->kind = KIND_PLAIN;
+		x->connect_ms = -1;
+	}
+	memset((char *)x + offsetof(struct xfer, qnext), 0, sizeof *x - offsetof(struct xfer, qnext));
+	x->problem[0] = '\0';
+	atomic_store(&x->refs, 1);
+	atomic_fetch_add(&e->refs, 1);
+	return x;
+}
+
+/* ---- starting */
+
+static void
+options_copy(struct httpc *e, const struct httpc_options *o)
+{
+	e->o = *o;
+	e->ca_file = o->ca_file && *o->ca_file ? xstrdup(o->ca_file) : NULL;
+	e->via_proxy = o->via_proxy && *o->via_proxy ? xstrdup(o->via_proxy) : NULL;
+	e->o.ca_file = e->ca_file;
+	e->o.via_proxy = e->via_proxy;
+	if (e->o.max_connections <= 0)
+		e->o.max_connections = 512;
+	if (e->o.max_per_host <= 0)
+		e->o.max_per_host = e->o.max_connections;
+	if (e->o.idle_ms <= 0)
+		e->o.idle_ms = 60 * 1000;
+}
+
+static void
+curl_once(void)
+{
+	if (curl_global_init(CURL_GLOBAL_ALL) != 0)
+		die(1, "libcurl cannot be started");
+	if (!(curl_version_info(CURLVERSION_NOW)->features & CURL_VERSION_ASYNCHDNS))
+		log_warn("this libcurl resolves names synchronously: a slow name server stalls all transfers");
+}
+
+struct httpc *
+httpc_start(const struct httpc_options *o)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pthread_once(&once, curl_once);
+	struct httpc *e = xcalloc(1, sizeof *e);
+	atomic_store(&e->refs, 1);
+	options_copy(e, o);
+	e->alive_max = e->o.max_connections + XFERS_WAITING;
+	pthread_mutex_init(&e->pool_lock, NULL);
+	trust_init(e);
+	fetcher_init(e);
+	int r = pthread_create(&e->thread, NULL, fetcher_main, e);
+	if (r != 0)
+		die(1, "the fetcher thread cannot be made: %s", strerror(r));
+	return e;
+}
+
+void
+httpc_stop(struct httpc **ep)
+{
+	struct httpc *e = *ep;
+	if (!e)
+		return;
+	*ep = NULL;
+	atomic_store(&e->stopping, true);
+	eventfd_write(e->wake, 1);
+	pthread_join(e->thread, NULL);
+	pthread_mutex_lock(&e->pool_lock);
+	struct xfer *pool = e->pool;
+	struct block *blocks[2] = { e->blocks[0], e->blocks[1] };
+	e->pool = NULL;
+	e->blocks[0] = e->blocks[1] = NULL;
+	e->pool_closed = true;
+	pthread_mutex_unlock(&e->pool_lock);
+	while (pool) {
+		struct xfer *x = pool;
+		pool = x->qnext;
+		xfer_destroy(x);
+	}
+	for (int i = 0; i < 2; i++) {
+		while (blocks[i]) {
+			struct block *b = blocks[i];
+			blocks[i] = b->next;
+			free(b);
+		}
+	}
+	fetcher_fini(e);
+	engine_unref(e);
+}
+
+void
+httpc_kill_idle(struct httpc *e)
+{
+	atomic_store(&e->kill_idle, true);
+	eventfd_write(e->wake, 1);
+}
+
+/* ---- the request */
+
+/* scheme://authority and the request target that follows it; false for what libcurl must not see. */
+static bool
+url_split(struct str url, struct str *origin, struct str *target)
+{
+	for (size_t i = 0; i < url.n; i++) {
+		if ((unsigned char)url.p[i] <= ' ' || url.p[i] == 0x7f || url.p[i] == '#')
+			return false;
+	}
+	size_t start = str_starts(url, STR("http://")) ? 7 : str_starts(url, STR("https://")) ? 8 : 0;
+	if (start == 0 || url.n == start)
+		return false;
+	size_t end = start;
+	while (end < url.n && url.p[end] != '/' && url.p[end] != '?' && url.p[end] != '*')
+		end++;
+	*origin = str_upto(url, end);
+	*target = str_from(url, end);
+	return end > start;
+}
+
+/* Framing and Expect are made from the request's fields, never from the client's text (RFC 9112 6). */
+static bool
+field_is_ours(struct str name)
+{
+	return (name.n == 14 && str_caseeq(name, STR("Content-Length"))) || (name.n == 17 && str_caseeq(name, STR("Transfer-Encoding"))) ||
+		(name.n == 6 && str_caseeq(name, STR("Expect")));
+}
+
+static bool
+value_sendable(struct str v)
+{
+	for (size_t i = 0; i < v.n; i++) {
+		if ((unsigned char)v.p[i] < ' ' && v.p[i] != '\t')
+			return false;
+	}
+	return true;
+}
+
+struct list {
+	struct curl_slist *next;
+	char *text;
+	struct curl_slist *last;
+};
+
+static void
+list_add(struct list *l, char *line)
+{
+	struct curl_slist *n = l->next++;
+	n->data = line;
+	n->next = NULL;
+	if (l->last)
+		l->last->next = n;
+	l->last = n;
+}
+
+/* The header list in one piece of memory that stays with the transfer; libcurl only reads it. */
+static int
+build_headers(struct xfer *x, const struct httpc_request *q, struct curl_slist **out)
+{
+	enum { OWN = 4 };
+	const struct headers *h = q->headers;
+	unsigned count = h ? h->n : 0;
+	size_t nodes = (count + OWN) * sizeof(struct curl_slist), text = 0;
+	for (unsigned i = 0; i < count; i++)
+		text += h->v[i].name.n + h->v[i].value.n + 3;
+	if (x->request_cap < nodes + text) {
+		free(x->request);
+		x->request_cap = nodes + text + 1024;
+		x->request = xmalloc(x->request_cap);
+	}
+	struct list l = { (struct curl_slist *)(void *)x->request, x->request + nodes, NULL };
+	/* libcurl looks only at the first Expect and takes an empty one for "add none"; all that have a value are sent. So waiting
+	 * for the 100 is ours, and a 417 is an answer like any other instead of a silent second request. */
+	list_add(&l, (char *)(uintptr_t)"Expect:");
+	if (x->await_continue)
+		list_add(&l, (char *)(uintptr_t)"Expect: 100-continue");
+	bool accept = false;
+	for (unsigned i = 0; i < count; i++) {
+		struct str name = h->v[i].name, value = h->v[i].value;
+		if (!field_name_valid(name) || !value_sendable(value))
+			return -ERR_BAD_REQUEST;
+		if (field_is_ours(name))
+			continue;
+		accept |= name.n == 6 && str_caseeq(name, STR("Accept"));
+		char *line = l.text;
+		memcpy(line, name.p, name.n);
+		l.text += name.n;
+		if (value.n == 0) {
+			*l.text++ = ';'; /* libcurl's way to say: send it with an empty value */
+		} else {
+			*l.text++ = ':';
+			*l.text++ = ' ';
+			memcpy(l.text, value.p, value.n);
+			l.text += value.n;
+		}
+		*l.text++ = '\0';
+		list_add(&l, line);
+	}
+	if (!accept)
+		list_add(&l, (char *)(uintptr_t)"Accept:");
+	if (q->body_length == 0 && !x->bodyless_method)
+		list_add(&l, (char *)(uintptr_t)"Content-Length: 0");
+	*out = (struct curl_slist *)(void *)x->request;
+	return 0;
+}
+
+static bool
+idempotent(struct str m)
+{
+	enum http_method k = http_method(m);
+	return http_method_safe(k) || k == METHOD_PUT || k == METHOD_DELETE;
+}
+
+/* Only what differs from the handle's last request is set. */
+static int
+set_options(struct xfer *x, const struct httpc_request *q, struct str origin, struct str target, struct curl_slist *headers)
+{
+	CURLcode c = CURLE_OK;
+	char small[1024], *z = small;
+	if (target.n + 2 > sizeof small)
+		z = xmalloc(target.n + 2);
+	size_t lead = target.n == 0 || target.p[0] == '?'; /* an empty path is sent as "/" (RFC 9112 3.2.1) */
+	z[0] = '/';
+	if (target.n)
+		memcpy(z + lead, target.p, target.n);
+	z[lead + target.n] = '\0';
+	if (x->e->via_proxy) { /* absolute-form: libcurl makes the target from the URL */
+		char *url = xmalloc(origin.n + lead + target.n + 1);
+		memcpy(url, origin.p, origin.n);
+		memcpy(url + origin.n, z, lead + target.n + 1);
+		c |= curl_easy_setopt(x->easy, CURLOPT_URL, url);
+		free(url);
+	} else {
+		if (!x->origin || strlen(x->origin) != origin.n || memcmp(x->origin, origin.p, origin.n) != 0) {
+			free(x->origin);
+			x->origin = xmalloc(origin.n + 1);
+			memcpy(x->origin, origin.p, origin.n);
+			x->origin[origin.n] = '\0';
+			c |= curl_easy_setopt(x->easy, CURLOPT_URL, x->origin);
+		}
+		c |= curl_easy_setopt(x->easy, CURLOPT_REQUEST_TARGET, z);
+	}
+	if (z != small)
+		free(z);
+
+	int kind = x->bodyless_method ? KIND_HEAD : q->body_length == -2 || q->body_length > 0 ? KIND_UPLOAD : KIND_PLAIN;
+	if (kind != x->kind) {
+		c |= curl_easy_setopt(x->easy, CURLOPT_UPLOAD, kind == KIND_UPLOAD ? 1L : 0L);
+		c |= curl_easy_setopt(x->easy, CURLOPT_NOBODY, kind == KIND_HEAD ? 1L : 0L);
+		x->kind = kind;
+	}
+	if (kind == KIND_UPLOAD)
+		c |= curl_easy_setopt(x->easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)(q->body_length == -2 ? -1 : q->body_length));
+	char method[sizeof x->method] = "";
+	if (!(kind == KIND_HEAD || (kind == KIND_PLAIN && str_eq(q->method, STR("GET")))))
+		memcpy(method, q->method.p, q->method.n);
+	if (strcmp(method, x->method) != 0) {
+		memcpy(x->method, method, sizeof method);
+		c |= curl_easy_setopt(x->easy, CURLOPT_CUSTOMREQUEST, *method ? method : NULL);
+	}
+	c |= curl_easy_setopt(x->easy, CURLOPT_HTTPHEADER, headers);
+	if (q->fresh_connection != x->fresh) {
+		c |= curl_easy_setopt(x->easy, CURLOPT_FRESH_CONNECT, q->fresh_connection ? 1L : 0L);
+		x->fresh = q->fresh_connection;
+	}
+	/* 0 would be libcurl's default of 300 s */
+	long connect_ms = q->connect_timeout_ms > 0 && q->connect_timeout_ms < INT32_MAX ? (long)q->connect_timeout_ms : INT32_MAX;
+	if (connect_ms != x->connect_ms) {
+		c |= curl_easy_setopt(x->easy, CURLOPT_CONNECTTIMEOUT_MS, connect_ms);
+		x->connect_ms = connect_ms;
+	}
+	return c == CURLE_OK ? 0 : -ERR_NO_MEMORY;
+}
+
+int
+httpc_begin(struct httpc *e, const struct httpc_request *q, struct xfer **out)
+{
+	struct str origin, target;
+	*out = NULL;
+	if (!url_split(q->url, &origin, &target) || !field_name_valid(q->method) || q->method.n >= sizeof (*out)->method ||
+		str_eq(q->method, STR("CONNECT")))
+		return -ERR_BAD_REQUEST;
+	if (atomic_fetch_add(&e->alive, 1) >= e->alive_max) {
+		atomic_fetch_sub(&e->alive, 1);
+		return -ERR_BUSY;
+	}
+	struct xfer *x = xfer_new(e);
+	int r = -ERR_NO_MEMORY;
+	if (x) {
+		x->body_length = q->body_length;
+		x->bodyless_method = str_eq(q->method, STR("HEAD"));
+		bool body = !x->bodyless_method && (q->body_length > 0 || q->body_length == -2);
+		x->refused = !body;
+		x->await_continue = body && q->expect_continue;
+		x->idempotent = idempotent(q->method);
+		x->internal = q->internal;
+		x->read_ms = q->read_timeout_ms;
+		x->limit = q->buffer ? q->buffer : HTTPC_BUFFER;
+		x->cl = -1;
+		struct curl_slist *headers = NULL;
+		if ((r = build_headers(x, q, &headers)) == 0)
+			r = set_options(x, q, origin, target, headers);
+		if (r == 0 && !xfer_command(x, DO_BEGIN))
+			r = -ERR_GONE;
+	}
+	if (r < 0) {
+		atomic_fetch_sub(&e->alive, 1);
+		if (x)
+			xfer_unref(x);
+		return r;
+	}
+	if (!q->internal)
+		count(COUNT_upstream_requests);
+	*out = x;
+	return 0;
+}
+
+void
+httpc_end(struct xfer **xp)
+{
+	struct xfer *x = *xp;
+	if (!x)
+		return;
+	*xp = NULL;
+	pthread_mutex_lock(&x->lock);
+	bool done = x->done;
+	pthread_mutex_unlock(&x->lock);
+	if (!done)
+		xfer_command(x, DO_CANCEL);
+	xfer_unref(x);
+}
+
+/* ---- waiting */
+
+/* With the lock held. False when the deadline has passed. */
+static bool
+wait_for_fetcher(struct xfer *x, int64_t deadline)
+{
+	if (deadline != NEVER && (deadline <= 0 || clock_mono() >= deadline))
+		return false;
+	x->waiting = true;
+	if (deadline == NEVER) {
+		pthread_cond_wait(&x->cond, &x->lock);
+	} else {
+		struct timespec ts = { .tv_sec = deadline / 1000, .tv_nsec = deadline % 1000 * 1000000 };
+		pthread_cond_timedwait(&x->cond, &x->lock, &ts);
+	}
+	x->waiting = false;
+	return true;
+}
+
+int
+httpc_send(struct xfer *x, const void *data, size_t n, int64_t deadline)
+{
+	const unsigned char *p = data;
+	int r = 0;
+	if (x->body_length >= 0 && n > (uint64_t)x->body_length - x->given && !x->bodyless_method)
+		return -ERR_BAD_REQUEST;
+	pthread_mutex_lock(&x->lock);
+	while (n > 0) {
+		if (x->done && x->err < 0) {
+			r = x->err;
+			break;
+		}
+		if (x->done || x->refused || x->body_end) {
+			r = -ERR_GONE;
+			break;
+		}
+		size_t room = RING_SIZE - (size_t)(x->ring_in - x->ring_out);
+		if (room == 0) {
+			if (!wait_for_fetcher(x, deadline)) {
+				r = -ERR_TIMEOUT;
+				break;
+			}
+			continue;
+		}
+		if (!x->ring)
+			x->ring = xmalloc(RING_SIZE);
+		size_t at = (size_t)(x->ring_in % RING_SIZE), take = n < room ? n : room;
+		if (take > RING_SIZE - at)
+			take = RING_SIZE - at;
+		memcpy(x->ring + at, p, take);
+		x->ring_in += take;
+		x->given += take;
+		p += take;
+		n -= take;
+		if (x->send_starved) {
+			x->send_starved = false;
+			xfer_command(x, DO_BODY);
+		}
+	}
+	pthread_mutex_unlock(&x->lock);
+	return r;
+}
+
+int
+httpc_finish_body(struct xfer *x)
+{
+	pthread_mutex_lock(&x->lock);
+	x->body_end = true;
+	int r = x->done && x->err < 0 ? x->err : 0;
+	if (x->send_starved) {
+		x->send_starved = false;
+		xfer_command(x, DO_BODY);
+	}
+	pthread_mutex_unlock(&x->lock);
+	return r;
+}
+
+/* ---- heads */
+
+static struct str
+next_line(struct str *rest)
+{
+	struct str line = str_cut(rest, '\n');
+	if (line.n && line.p[line.n - 1] == '\r')
+		line.n--;
+	return line;
+}
+
+/* Fields into headers, as views of text, which is ours to change. RFC 9112 5.1: no blank before the colon of a response goes on;
+ * 5.2: folded lines are joined by SP; RFC 9110 5.5: what must not stand in a value becomes SP. */
+static int
+parse_fields(struct str text, struct headers *h)
+{
+	char *p = (char *)(uintptr_t)text.p, *end = p + text.n;
+	for (char *q = p; q + 1 < end; q++) {
+		if (*q == '\n' && (q[1] == ' ' || q[1] == '\t') && q > p) {
+			*q = ' ';
+			if (q[-1] == '\r')
+				q[-1] = ' ';
+		}
+	}
+	while (text.n) {
+		struct str value = next_line(&text);
+		char *v = (char *)(uintptr_t)value.p;
+		for (size_t i = 0; i < value.n; i++) {
+			if (((unsigned char)v[i] < ' ' && v[i] != '\t') || v[i] == 0x7f)
+				v[i] = ' ';
+		}
+		if (!memchr(value.n ? value.p : "", ':', value.n))
+			continue; /* the blank line; libcurl has refused others */
+		struct str name = str_cut(&value, ':');
+		value = value.n ? str_trim(value) : STR("");
+		struct str trimmed = str_trim(name);
+		if (trimmed.n != name.n && field_is_ours(trimmed))
+			return -ERR_ORIGIN_PROTOCOL; /* libcurl did not take it for framing, others would: smuggling */
+		if (field_name_valid(trimmed))
+			headers_add(h, trimmed, value.n ? value : STR(""));
+	}
+	return 0;
+}
+
+/* "HTTP/1.1 200 OK", "HTTP/2 200": libcurl has checked the beginning. */
+static int
+parse_status_line(struct str line, struct http_response *out)
+{
+	uint64_t n;
+	struct str version = str_from(str_cut(&line, ' '), 5);
+	struct str code = str_cut(&line, ' ');
+	struct str major = str_cut(&version, '.');
+	if (!str_u64(major, 9, &n))
+		return -ERR_ORIGIN_PROTOCOL;
+	out->major = (int)n;
+	out->minor = version.n && str_u64(version, 9, &n) ? (int)n : 0;
+	if (code.n != 3 || !str_u64(code, 999, &n) || n < 100)
+		return -ERR_ORIGIN_PROTOCOL;
+	out->status = (int)n;
+	out->reason = str_trim(line);
+	return 0;
+}
+
+static int
+parse_head(struct str text, struct arena *a, struct http_response *out)
+{
+	headers_init(&out->headers, a);
+	int r = parse_status_line(next_line(&text), out);
+	if (r == 0)
+		r = parse_fields(text, &out->headers);
+	/* RFC 9112 6.3: Transfer-Encoding overrides Content-Length, which must not be forwarded with it */
+	if (r == 0 && headers_has(&out->headers, STR("Transfer-Encoding")))
+		headers_remove(&out->headers, STR("Content-Length"));
+	return r;
+}
+
+/* The length of the first head in text: up to and with its blank line. */
+static size_t
+head_length(struct str text)
+{
+	for (size_t i = 0; i < text.n;) {
+		const char *nl = memchr(text.p + i, '\n', text.n - i);
+		size_t line = nl ? (size_t)(nl - text.p) - i + 1 : text.n - i;
+		if (line == 1 || (line == 2 && text.p[i] == '\r'))
+			return i + line;
+		i += line;
+	}
+	return text.n;
+}
+
+int
+httpc_head(struct xfer *x, struct arena *a, struct http_response *out, int64_t deadline)
+{
+	struct str text = STR_NONE;
+	int r = 0;
+	if (x->head_taken)
+		return -ERR_END;
+	pthread_mutex_lock(&x->lock);
+	while (x->heads_r == x->heads_pub && r == 0) {
+		if (x->done)
+			r = x->err < 0 ? x->err : -ERR_ORIGIN_BROKEN;
+		else if (!wait_for_fetcher(x, deadline))
+			r = -ERR_TIMEOUT;
+	}
+	if (r == 0) {
+		text = (struct str){ x->heads + x->heads_r, x->heads_pub - x->heads_r };
+		text.n = head_length(text);
+		x->heads_r += text.n;
+		x->head_taken = x->final && x->heads_r == x->heads_pub;
+		text = arena_dup(a, text); /* under the lock: the fetcher may move the buffer as it grows */
+	}
+	pthread_mutex_unlock(&x->lock);
+	return r == 0 ? parse_head(text, a, out) : r;
+}
+
+void
+httpc_trailers(struct xfer *x, struct headers *h)
+{
+	pthread_mutex_lock(&x->lock);
+	struct str text = STR_NONE;
+	if (x->done && x->final && x->heads_w > x->trailers)
+		text = arena_dup(h->arena, (struct str){ x->heads + x->trailers, x->heads_w - x->trailers });
+	pthread_mutex_unlock(&x->lock);
+	struct headers all;
+	headers_init(&all, h->arena);
+	parse_fields(text, &all);
+	for (unsigned i = 0; i < all.n; i++) {
+		if (!field_is_ours(all.v[i].name)) /* framing has no place in trailers (RFC 9110 6.5.1) */
+			headers_add(h, all.v[i].name, all.v[i].value);
+	}
+}
+
+/* ---- body */
+
+int64_t
+httpc_read(struct xfer *x, const void **out, int64_t deadline)
+{
+	int64_t r = 0;
+	bool resume = false;
+	pthread_mutex_lock(&x->lock);
+	if (x->viewed) {
+		struct block *b = x->first;
+		b->r += x->viewed;
+		x->buffered -= x->viewed;
+		x->viewed = 0;
+		if (b->r == b->w && b->next) {
+			x->first = b->next;
+			block_free(x->e, b);
+		} else if (b->r == b->w) {
+			b->r = b->w = 0; /* the tail: start it anew */
+		}
+		if (x->recv_paused && x->buffered <= x->limit / 2) {
+			x->recv_paused = false;
+			resume = true;
+		}
+	}
+	if (resume)
+		xfer_command(x, DO_RESUME);
+	for (;;) {
+		struct block *b = x->first;
+		if (b && b->w > b->r) {
+			*out = b->data + b->r;
+			r = (int64_t)(x->viewed = b->w - b->r);
+			break;
+		}
+		if (x->done) {
+			r = x->err;
+			break;
+		}
+		if (!wait_for_fetcher(x, deadline)) {
+			r = -ERR_AGAIN;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&x->lock);
+	return r;
+}
+
+/* ---- afterwards */
+
+const char *
+httpc_problem(struct xfer *x)
+{
+	pthread_mutex_lock(&x->lock);
+	const char *p = x->done && x->err < 0 ? x->problem : "";
+	pthread_mutex_unlock(&x->lock);
+	return p;
+}
+
+bool
+httpc_reused(struct xfer *x)
+{
+	pthread_mutex_lock(&x->lock);
+	bool r = x->reused;
+	pthread_mutex_unlock(&x->lock);
+	return r;
+}
+
+uint64_t
+httpc_body_sent(struct xfer *x)
+{
+	pthread_mutex_lock(&x->lock);
+	uint64_t r = x->ring_out;
+	pthread_mutex_unlock(&x->lock);
+	return r;
+}

@@ -1,0 +1,140 @@
+/* httpc_impl.h - what the three files of httpc share: httpc.c is the callers' side, httpc_loop.c the fetcher thread's,
+ * httpc_connect.c trust and connections outside the pool. Nobody else includes this.
+ *
+ * Who may touch what of a transfer: its caller, the fetcher thread, or whoever holds its lock; the struct says it field by field.
+ * It lives until the last of its references is gone: the caller's, the fetcher's while it is active, the queue's while it is queued. */
+#pragma once
+#include <curl/curl.h>
+#include <openssl/ssl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include "arena.h"
+#include "clock.h"
+#include "err.h"
+#include "httpc.h"
+
+#define HEAD_MAX (256 * 1024)    /* all heads of a response, or its trailers: more is an attack; libcurl's own bound is 300 KB */
+#define RING_SIZE (64 * 1024)    /* request body kept ahead of libcurl, which takes 64 KiB at a time */
+#define BLOCK_SMALL (16 * 1024)  /* the first block of a body: libcurl writes at most 16 KiB at a time */
+#define BLOCK_LARGE (64 * 1024)  /* the others: what callers write to a disk or a client in one go */
+#define BLOCKS_KEPT 64           /* unused blocks of each size kept: 5 MiB at most */
+#define XFERS_KEPT 128           /* unused transfers kept with their easy handles */
+#define XFERS_WAITING 4096       /* beyond the connections, before -ERR_BUSY */
+#define CONTINUE_MS 1000         /* wait for a 100 (Continue), as curl does; RFC 9110 10.1.1 lets a client go on */
+
+struct block {
+	struct block *next;
+	size_t r, w, size;
+	unsigned char data[];
+};
+
+enum { DO_BEGIN = 1, DO_RESUME = 2, DO_BODY = 4, DO_CANCEL = 8 };
+enum { KIND_PLAIN, KIND_HEAD, KIND_UPLOAD };
+
+struct xfer {
+	/* kept from one use to the next: making an easy handle and setting its options costs more than a small request */
+	struct httpc *e;
+	CURL *easy;
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	char *request;             /* header list and its text, as libcurl wants it */
+	size_t request_cap;
+	char *origin;              /* what the easy handle is set to: options are set only when they differ */
+	int kind;
+	char method[32];
+	bool fresh;
+	long connect_ms;
+	char *heads;               /* raw heads; grown under the lock */
+	size_t heads_cap;
+	unsigned char *ring;       /* of RING_SIZE, made when first used */
+	char problem[CURL_ERROR_SIZE]; /* the fetcher's; the caller's when done */
+
+	/* all from here on is cleared for each use */
+	struct xfer *qnext;        /* queue, or pool */
+	atomic_uint refs, cmds;
+	int64_t body_length;       /* set by begin, then only read */
+	int64_t read_ms, begun;
+	size_t limit;
+	bool idempotent, internal, bodyless_method;
+
+	/* the fetcher's alone */
+	struct xfer *prev, *next;  /* active ones */
+	struct xfer *dnext;        /* dirty ones: callers to be woken */
+	bool active, dirty, connected, recv_held, send_held;
+	bool te, te_chunked, te_bad, cl_bad, bodyless;
+	int64_t cl;
+	unsigned attempts;
+	int fail;                  /* why a callback gave up, and in words: libcurl overwrites problem afterwards */
+	const char *why;
+	int64_t last, go_on_at;    /* last sign of life; when to stop waiting for 100 */
+	uint64_t received, sent;
+	size_t heads_w;            /* end of what is written, heads_pub is the end of what is complete */
+	int status;
+
+	/* under the lock */
+	bool waiting, done, final, recv_paused, send_starved, await_continue, body_end, refused, reused;
+	int err;
+	size_t heads_pub, trailers; /* final: trailers begin there */
+	struct block *first, *tail;
+	size_t buffered;
+	uint64_t ring_in, ring_out;
+
+	/* the caller's alone */
+	size_t heads_r, viewed;
+	bool head_taken;
+	uint64_t given;
+};
+
+struct sock {
+	uint32_t want, set; /* events that libcurl wants, and that epoll has */
+	bool ours;          /* opened by us, so that we see it closed: it can stay in epoll between requests */
+};
+
+struct httpc {
+	atomic_uint refs;           /* the owner and each transfer */
+	struct httpc_options o;     /* with strings of our own */
+	char *ca_file, *via_proxy;
+	CURLM *multi;
+	CURLSH *share;              /* TLS sessions */
+	pthread_mutex_t share_lock[CURL_LOCK_DATA_LAST];
+	X509_STORE *store;
+	SSL_CTX *ctx;               /* for httpc_connect */
+	pthread_t thread;
+	int ep, wake;
+	_Atomic(struct xfer *) queue;
+	atomic_bool sleeping, stopping, kill_idle;
+	atomic_long alive;          /* transfers that are not done */
+	long alive_max;
+
+	pthread_mutex_t pool_lock;
+	struct xfer *pool;
+	unsigned pool_n;
+	bool pool_closed;
+	struct block *blocks[2];
+	unsigned blocks_n[2];
+
+	/* the fetcher's alone */
+	struct sock *socks;
+	int socks_n, conns;
+	struct xfer *active, *dirty;
+	int64_t now, curl_at, sweep_at, reap_at;
+	CURL *reaper;
+	bool reaping;
+};
+
+#define QUEUE_CLOSED ((struct xfer *)1)
+bool xfer_command(struct xfer *, unsigned cmd); /* to the fetcher; false when it is gone */
+void xfer_unref(struct xfer *);
+void xfer_destroy(struct xfer *);
+void engine_unref(struct httpc *);
+struct block *block_new(struct httpc *, bool large);
+void block_free(struct httpc *, struct block *);
+
+/* httpc_loop.c */
+CURL *fetcher_easy(struct httpc *, struct xfer *); /* a new handle with all that never changes */
+void fetcher_init(struct httpc *);
+void *fetcher_main(void *);
+void fetcher_fini(struct httpc *);                 /* after the thread has ended */
+
+/* httpc_connect.c */
+void trust_init(struct httpc *);

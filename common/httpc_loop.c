@@ -1,0 +1,815 @@
+/* The fetcher thread of httpc: libcurl's multi handle on epoll, and the callbacks through which it talks to transfers.
+ * Nothing here ever waits for a caller. Callers are woken once a round, not once an event: a small response is one wake-up. */
+#include "httpc_impl.h"
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "counters.h"
+#include "log.h"
+
+#define EVENTS 256
+#define WAKE_AT (64 * 1024) /* a caller that has this much to do is woken though more may be coming at once */
+#define WAKE_ROUNDS 4       /* and whoever has waited for so many rounds of events */
+#define SWEEP_MS 20         /* timeouts are no finer than this */
+#define REAP_MIN_MS 1000    /* libcurl looks for dead connections at most once a second */
+#define REAP_MAX_MS 30000
+
+/* ---- sockets: libcurl tells which events it wants. Between two requests on a kept connection it wants none, and the same
+ * again a moment later; so a socket that we see closed stays in epoll as it is, and a request costs no epoll_ctl at all. */
+
+static struct sock *
+sock_of(struct httpc *e, int fd)
+{
+	if (fd >= e->socks_n) {
+		int n = fd + 64;
+		e->socks = xrealloc(e->socks, (size_t)n * sizeof *e->socks);
+		memset(e->socks + e->socks_n, 0, (size_t)(n - e->socks_n) * sizeof *e->socks);
+		e->socks_n = n;
+	}
+	return &e->socks[fd];
+}
+
+static void
+sock_set(struct httpc *e, int fd, struct sock *s, uint32_t events)
+{
+	struct epoll_event ev = { .events = events, .data.fd = fd };
+	if (events == 0)
+		epoll_ctl(e->ep, EPOLL_CTL_DEL, fd, &ev);
+	else if (epoll_ctl(e->ep, s->set ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &ev) != 0) {
+		/* closed and opened behind our back: then the other one is right */
+		if (epoll_ctl(e->ep, errno == EEXIST ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &ev) != 0)
+			log_warn("epoll_ctl: %s", strerror(errno));
+	}
+	s->set = events;
+}
+
+static int
+socket_cb(CURL *easy, curl_socket_t fd, int what, void *arg, void *sockp)
+{
+	struct httpc *e = arg;
+	struct sock *s = sock_of(e, fd);
+	s->want = what == CURL_POLL_REMOVE ? 0 : (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
+	if (s->want != s->set && !(s->ours && s->want == 0))
+		sock_set(e, fd, s, s->want);
+	return 0;
+}
+
+static curl_socket_t
+open_cb(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
+{
+	struct httpc *e = arg;
+	int fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+	if (fd >= 0) {
+		*sock_of(e, fd) = (struct sock){ .ours = true };
+		e->conns++;
+	}
+	return fd;
+}
+
+static int
+close_cb(void *arg, curl_socket_t fd)
+{
+	struct httpc *e = arg;
+	struct sock *s = sock_of(e, fd);
+	if (s->ours)
+		e->conns--;
+	*s = (struct sock){ 0 };
+	return close(fd);
+}
+
+static void
+on_event(struct httpc *e, int fd, uint32_t events)
+{
+	struct sock *s = sock_of(e, fd);
+	int running, mask;
+	if (s->want == 0) { /* an idle or paused connection: libcurl will look at it when it needs it */
+		if (s->set)
+			sock_set(e, fd, s, 0);
+		return;
+	}
+	/* an error is found by reading or writing: libcurl then knows which, and takes what was sent before it */
+	if (events & (EPOLLERR | EPOLLHUP))
+		events |= s->want;
+	mask = (events & EPOLLIN ? CURL_CSELECT_IN : 0) | (events & EPOLLOUT ? CURL_CSELECT_OUT : 0);
+	curl_multi_socket_action(e->multi, fd, mask, &running);
+}
+
+static int
+timer_cb(CURLM *m, long ms, void *arg)
+{
+	struct httpc *e = arg;
+	e->curl_at = ms < 0 ? NEVER : ms == 0 ? 0 : clock_mono() + ms;
+	return 0;
+}
+
+/* ---- a transfer's callbacks */
+
+static void
+sweep_by(struct httpc *e, int64_t at)
+{
+	if (at < e->sweep_at)
+		e->sweep_at = at;
+}
+
+static void
+alive(struct xfer *x)
+{
+	x->last = x->e->now;
+}
+
+static void
+dirty(struct xfer *x)
+{
+	if (x->dirty)
+		return;
+	x->dirty = true;
+	x->dnext = x->e->dirty;
+	x->e->dirty = x;
+}
+
+static void
+give_up(struct xfer *x, int err, const char *why)
+{
+	x->fail = err;
+	x->why = why;
+}
+
+/* The connection stands and the request is about to go out on it. */
+static int
+prereq_cb(void *arg, char *ip, char *local, int port, int local_port)
+{
+	struct xfer *x = arg;
+	long made = 0;
+	if (x->attempts++ > 0 && !x->idempotent) {
+		/* RFC 9110 9.2.2: a proxy must not retry what is not idempotent */
+		give_up(x, -ERR_ORIGIN_BROKEN, "the kept connection was closed before an answer came");
+		return CURL_PREREQFUNC_ABORT;
+	}
+	curl_easy_getinfo(x->easy, CURLINFO_NUM_CONNECTS, &made);
+	pthread_mutex_lock(&x->lock);
+	x->reused = made == 0;
+	pthread_mutex_unlock(&x->lock);
+	x->connected = true;
+	alive(x);
+	if (x->read_ms > 0)
+		sweep_by(x->e, x->e->now + x->read_ms);
+	if (x->await_continue && x->go_on_at == 0) {
+		x->go_on_at = x->e->now + CONTINUE_MS;
+		sweep_by(x->e, x->go_on_at);
+	}
+	return CURL_PREREQFUNC_OK;
+}
+
+/* What of the framing decides where the body ends is watched as it comes by, because libcurl is lenient (RFC 9112 6.3). */
+static void
+watch_framing(struct xfer *x, struct str line)
+{
+	struct str value = line, name = str_cut(&value, ':');
+	if (name.n == 14 && str_caseeq(name, STR("Content-Length"))) {
+		struct str member;
+		for (value = str_trim(value); value.n;) {
+			uint64_t n = 0;
+			member = str_trim(str_cut(&value, ','));
+			if (!str_u64(member, INT64_MAX, &n) || (x->cl >= 0 && (uint64_t)x->cl != n))
+				x->cl_bad = true;
+			x->cl = (int64_t)n;
+		}
+		if (x->cl < 0)
+			x->cl_bad = true;
+	} else if (name.n == 17 && str_caseeq(name, STR("Transfer-Encoding"))) {
+		while (value.n) {
+			struct str coding = str_trim(str_cut(&value, ','));
+			coding = str_trim(str_upto(coding, (size_t)(memchr(coding.n ? coding.p : "", ';', coding.n) ?
+				(const char *)memchr(coding.p, ';', coding.n) - coding.p : (ptrdiff_t)coding.n)));
+			if (coding.n == 0)
+				continue;
+			if (x->te_chunked) /* chunked must be the last, and only once */
+				x->te_bad = true;
+			x->te = true;
+			x->te_chunked = str_caseeq(coding, STR("chunked"));
+			/* Never asked for by us, so not to be sent; passed on raw they would be content that they are not. What nobody
+			 * knows is left alone, and ends with the connection. */
+			if (str_caseeq(coding, STR("gzip")) || str_caseeq(coding, STR("x-gzip")) || str_caseeq(coding, STR("deflate")) ||
+				str_caseeq(coding, STR("compress")) || str_caseeq(coding, STR("x-compress")))
+				x->te_bad = true;
+		}
+	}
+}
+
+static bool
+heads_append(struct xfer *x, const char *p, size_t n)
+{
+	if (x->heads_w + n > x->heads_cap) {
+		if (x->heads_w + n > HEAD_MAX)
+			return false;
+		size_t cap = x->heads_cap ? x->heads_cap * 2 : 2048;
+		while (cap < x->heads_w + n)
+			cap *= 2;
+		pthread_mutex_lock(&x->lock); /* the caller may be reading */
+		x->heads = xrealloc(x->heads, cap);
+		x->heads_cap = cap;
+		pthread_mutex_unlock(&x->lock);
+	}
+	memcpy(x->heads + x->heads_w, p, n);
+	x->heads_w += n;
+	return true;
+}
+
+/* A head is complete. Returns false when the transfer must end. */
+static bool
+end_of_head(struct xfer *x)
+{
+	bool go_on = false, interim = x->status < 200;
+	if (x->status == 101) {
+		give_up(x, -ERR_ORIGIN_PROTOCOL, "the origin switched protocols unasked");
+		return false;
+	}
+	if (!interim) {
+		x->bodyless = x->bodyless_method || x->status == 204 || x->status == 304;
+		if (x->cl_bad || (x->te_bad && !x->bodyless)) {
+			give_up(x, -ERR_ORIGIN_PROTOCOL, x->cl_bad ? "the Content-Length of the origin's answer is not one number" :
+				"the origin's answer has a transfer coding that was not asked for");
+			return false;
+		}
+	}
+	pthread_mutex_lock(&x->lock);
+	x->heads_pub = x->heads_w;
+	if (!interim) {
+		x->final = true;
+		x->trailers = x->heads_w;
+		if (x->status >= 300 && !x->refused && !(x->body_end && x->ring_in == x->ring_out))
+			x->refused = true; /* libcurl stops sending and will close the connection */
+	}
+	if (x->await_continue) {
+		x->await_continue = false;
+		go_on = x->send_held;
+	}
+	pthread_mutex_unlock(&x->lock);
+	dirty(x);
+	if (go_on)
+		sweep_by(x->e, 0); /* not from within a callback */
+	return true;
+}
+
+static size_t
+header_cb(char *p, size_t size, size_t n, void *arg)
+{
+	struct xfer *x = arg;
+	struct str line = { p, n *= size };
+	alive(x);
+	if (!x->final) { /* only this thread sets it */
+		if (str_starts(line, STR("HTTP/"))) {
+			const char *sp = memchr(p, ' ', n);
+			uint64_t status = 0;
+			if (!sp || !str_u64(str_upto(str_from(line, (size_t)(sp - p) + 1), 3), 999, &status)) {
+				give_up(x, -ERR_ORIGIN_PROTOCOL, "the origin's answer has no status");
+				return 0;
+			}
+			x->status = (int)status;
+			x->te = x->te_chunked = x->te_bad = x->cl_bad = false;
+			x->cl = -1;
+			pthread_mutex_lock(&x->lock);
+			if (x->heads_r == x->heads_pub) /* 1xx heads that were taken make room */
+				x->heads_r = x->heads_pub = x->heads_w = 0;
+			pthread_mutex_unlock(&x->lock);
+		} else if (n > 17 && ((p[0] | 0x20) == 'c' || (p[0] | 0x20) == 't') && (p[14] == ':' || p[17] == ':')) {
+			watch_framing(x, line);
+		} else if (n == 17 && p[14] == ':') {
+			watch_framing(x, line);
+		}
+	}
+	if (!heads_append(x, p, n)) {
+		give_up(x, -ERR_ORIGIN_PROTOCOL, "the head of the origin's answer is too large");
+		return 0;
+	}
+	bool blank = n > 0 && (p[0] == '\n' || (p[0] == '\r' && n > 1 && p[1] == '\n'));
+	if (blank && !x->final && !end_of_head(x))
+		return 0;
+	return n;
+}
+
+static size_t
+write_cb(char *p, size_t size, size_t n, void *arg)
+{
+	struct xfer *x = arg;
+	size_t left = n *= size;
+	alive(x);
+	pthread_mutex_lock(&x->lock);
+	if (x->buffered > 0 && x->buffered + n > x->limit) {
+		x->recv_paused = x->recv_held = true;
+		pthread_mutex_unlock(&x->lock);
+		dirty(x);
+		return CURL_WRITEFUNC_PAUSE;
+	}
+	while (left > 0) {
+		struct block *b = x->tail;
+		if (!x->first || b->w == b->size) {
+			/* never longer than the answer is known to be: a caller that reads block by block gets large ones */
+			b = block_new(x->e, x->first || left > BLOCK_SMALL || x->received + left > BLOCK_SMALL || x->cl > BLOCK_SMALL);
+			if (x->first)
+				x->tail->next = b;
+			else
+				x->first = b;
+			x->tail = b;
+		}
+		size_t take = b->size - b->w < left ? b->size - b->w : left;
+		memcpy(b->data + b->w, p, take);
+		b->w += take;
+		p += take;
+		left -= take;
+	}
+	x->buffered += n;
+	pthread_mutex_unlock(&x->lock);
+	x->received += n;
+	dirty(x);
+	return n;
+}
+
+static size_t
+read_cb(char *p, size_t size, size_t n, void *arg)
+{
+	struct xfer *x = arg;
+	size_t r = CURL_READFUNC_PAUSE;
+	n *= size;
+	alive(x);
+	pthread_mutex_lock(&x->lock);
+	size_t have = (size_t)(x->ring_in - x->ring_out);
+	if (x->await_continue) {
+		x->send_held = true;
+	} else if (have > 0) {
+		size_t at = (size_t)(x->ring_out % RING_SIZE);
+		r = have < n ? have : n;
+		if (r > RING_SIZE - at)
+			r = RING_SIZE - at;
+		memcpy(p, x->ring + at, r);
+		x->ring_out += r;
+		dirty(x);
+	} else if (!x->body_end) {
+		x->send_starved = x->send_held = true;
+	} else if (x->body_length >= 0 && x->ring_out != (uint64_t)x->body_length) {
+		give_up(x, -ERR_BAD_REQUEST, "the request's body is shorter than its length");
+		r = CURL_READFUNC_ABORT;
+	} else {
+		r = 0;
+	}
+	pthread_mutex_unlock(&x->lock);
+	return r;
+}
+
+/* ---- beginning and ending */
+
+static void
+list_insert(struct httpc *e, struct xfer *x)
+{
+	x->next = e->active;
+	x->prev = NULL;
+	if (e->active)
+		e->active->prev = x;
+	e->active = x;
+	x->active = true;
+}
+
+static void
+list_remove(struct httpc *e, struct xfer *x)
+{
+	if (x->next)
+		x->next->prev = x->prev;
+	if (x->prev)
+		x->prev->next = x->next;
+	else
+		e->active = x->next;
+	x->active = false;
+}
+
+/* The fetcher lets go of it; its reference goes when the caller has been woken. */
+static void
+finish(struct httpc *e, struct xfer *x, int err)
+{
+	curl_multi_remove_handle(e->multi, x->easy);
+	list_remove(e, x);
+	if (!x->internal) {
+		count_add(COUNT_bytes_received, x->received);
+		if (err < 0 && err != -ERR_GONE)
+			count(COUNT_upstream_errors);
+	}
+	atomic_fetch_sub(&e->alive, 1);
+	if (x->why)
+		snprintf(x->problem, sizeof x->problem, "%s", x->why);
+	pthread_mutex_lock(&x->lock);
+	x->done = true;
+	x->err = err;
+	pthread_mutex_unlock(&x->lock);
+	dirty(x);
+}
+
+static void
+begin(struct httpc *e, struct xfer *x)
+{
+	atomic_fetch_add(&x->refs, 1); /* the fetcher's */
+	list_insert(e, x);
+	x->begun = x->last = e->now;
+	/* A transfer that waits for a connection (max_per_host) has no other bound. */
+	sweep_by(e, e->now + x->connect_ms + (x->read_ms > 0 ? x->read_ms : 0));
+	if (curl_multi_add_handle(e->multi, x->easy) != CURLM_OK) {
+		give_up(x, -ERR_NO_MEMORY, "libcurl does not take the transfer");
+		finish(e, x, -ERR_NO_MEMORY);
+	}
+}
+
+static int
+error_of(struct xfer *x, CURLcode c)
+{
+	if (x->fail)
+		return x->fail;
+	switch (c) {
+	case CURLE_OK:
+		if (!x->final)
+			return -ERR_ORIGIN_BROKEN;
+		/* libcurl has seen to it; a client must never take a short body for a whole one, so look again */
+		return !x->bodyless && !x->te && x->cl >= 0 && x->received < (uint64_t)x->cl ? -ERR_ORIGIN_SHORT : 0;
+	case CURLE_COULDNT_RESOLVE_HOST: case CURLE_COULDNT_RESOLVE_PROXY:
+		return -ERR_ORIGIN_RESOLVE;
+	case CURLE_COULDNT_CONNECT: case CURLE_PROXY: case CURLE_INTERFACE_FAILED:
+		return -ERR_ORIGIN_CONNECT;
+	case CURLE_OPERATION_TIMEDOUT:
+		return x->connected ? -ERR_ORIGIN_TIMEOUT : -ERR_ORIGIN_CONNECT;
+	case CURLE_PEER_FAILED_VERIFICATION: case CURLE_SSL_ISSUER_ERROR: case CURLE_SSL_INVALIDCERTSTATUS:
+		return -ERR_ORIGIN_CERT;
+	case CURLE_SSL_CONNECT_ERROR: case CURLE_SSL_CIPHER: case CURLE_SSL_CERTPROBLEM: case CURLE_SSL_ENGINE_INITFAILED:
+	case CURLE_SSL_CLIENTCERT: case CURLE_USE_SSL_FAILED:
+		return -ERR_ORIGIN_TLS;
+	case CURLE_PARTIAL_FILE:
+		return x->te_chunked ? -ERR_ORIGIN_BROKEN : -ERR_ORIGIN_SHORT;
+	case CURLE_WEIRD_SERVER_REPLY: case CURLE_UNSUPPORTED_PROTOCOL: case CURLE_BAD_CONTENT_ENCODING:
+	case CURLE_UPLOAD_FAILED: case CURLE_FILESIZE_EXCEEDED:
+		return -ERR_ORIGIN_PROTOCOL;
+	case CURLE_URL_MALFORMAT:
+		return -ERR_BAD_REQUEST;
+	case CURLE_OUT_OF_MEMORY:
+		return -ERR_NO_MEMORY;
+	default: /* GOT_NOTHING, RECV_ERROR, SEND_ERROR, SEND_FAIL_REWIND, HTTP2, HTTP2_STREAM, … */
+		return x->connected ? -ERR_ORIGIN_BROKEN : -ERR_ORIGIN_CONNECT;
+	}
+}
+
+static void
+collect(struct httpc *e)
+{
+	CURLMsg *m;
+	int left;
+	while ((m = curl_multi_info_read(e->multi, &left))) {
+		if (m->msg != CURLMSG_DONE)
+			continue;
+		CURLcode c = m->data.result;
+		CURL *easy = m->easy_handle;
+		char *private = NULL;
+		if (easy == e->reaper) {
+			curl_multi_remove_handle(e->multi, easy);
+			e->reaping = false;
+			continue;
+		}
+		curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private);
+		struct xfer *x = (struct xfer *)(void *)private;
+		int err = error_of(x, c);
+		if (err < 0 && !x->problem[0])
+			snprintf(x->problem, sizeof x->problem, "%s", c == CURLE_OK ? err_text(err) : curl_easy_strerror(c));
+		finish(e, x, err);
+	}
+}
+
+/* Tells libcurl which directions are still held. */
+static void
+release(struct xfer *x, bool recv, bool send)
+{
+	if (recv)
+		x->recv_held = false;
+	if (send)
+		x->send_held = false;
+	alive(x);
+	if (x->read_ms > 0)
+		sweep_by(x->e, x->e->now + x->read_ms);
+	curl_easy_pause(x->easy, (x->recv_held ? CURLPAUSE_RECV : 0) | (x->send_held ? CURLPAUSE_SEND : 0));
+}
+
+static void
+obey(struct httpc *e, struct xfer *x, unsigned cmds)
+{
+	if (cmds & DO_CANCEL) {
+		if (x->active)
+			finish(e, x, -ERR_GONE);
+		else if (cmds & DO_BEGIN)
+			atomic_fetch_sub(&e->alive, 1);
+		return;
+	}
+	if (cmds & DO_BEGIN)
+		begin(e, x);
+	if (!x->active)
+		return;
+	pthread_mutex_lock(&x->lock);
+	bool wait = x->await_continue;
+	pthread_mutex_unlock(&x->lock);
+	bool recv = (cmds & DO_RESUME) && x->recv_held, send = (cmds & DO_BODY) && x->send_held && !wait;
+	if (recv || send)
+		release(x, recv, send);
+}
+
+static void
+take_commands(struct httpc *e)
+{
+	struct xfer *q = atomic_load(&e->queue), *in_order = NULL, *x;
+	if (!q)
+		return;
+	q = atomic_exchange(&e->queue, NULL);
+	while ((x = q)) {
+		q = x->qnext;
+		x->qnext = in_order;
+		in_order = x;
+	}
+	while ((x = in_order)) {
+		in_order = x->qnext;
+		obey(e, x, atomic_exchange(&x->cmds, 0)); /* from here on it may be queued again */
+		xfer_unref(x);
+	}
+}
+
+/* ---- time */
+
+static void
+sweep(struct httpc *e)
+{
+	int64_t now = e->now;
+	e->sweep_at = NEVER;
+	for (struct xfer *x = e->active, *next; x; x = next) {
+		next = x->next;
+		if (x->send_held && x->go_on_at) { /* waiting for 100 (Continue), or no longer */
+			pthread_mutex_lock(&x->lock);
+			if (now >= x->go_on_at)
+				x->await_continue = false;
+			bool go_on = !x->await_continue;
+			pthread_mutex_unlock(&x->lock);
+			if (go_on) {
+				x->go_on_at = 0;
+				release(x, false, true);
+			} else {
+				sweep_by(e, x->go_on_at);
+			}
+		}
+		int64_t at = NEVER;
+		if (!x->connected)
+			at = x->begun + x->connect_ms + (x->read_ms > 0 ? x->read_ms : 0);
+		else if (x->read_ms > 0 && !x->recv_held && !x->send_held)
+			at = x->last + x->read_ms;
+		if (at > now) {
+			sweep_by(e, at);
+		} else if (x->connected) {
+			snprintf(x->problem, sizeof x->problem, "the origin was silent for %.1f seconds", (double)x->read_ms / 1000);
+			finish(e, x, -ERR_ORIGIN_TIMEOUT);
+		} else {
+			snprintf(x->problem, sizeof x->problem, "no connection to the origin became free in time");
+			finish(e, x, -ERR_BUSY);
+		}
+	}
+	if (e->sweep_at < now + SWEEP_MS)
+		e->sweep_at = now + SWEEP_MS;
+}
+
+static curl_socket_t
+open_nothing_cb(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
+{
+	return CURL_SOCKET_BAD;
+}
+
+/* libcurl closes connections that are dead or too old only when it looks for one. So it is sent looking, for one that open_cb
+ * then refuses: no packet leaves. */
+static void
+reap(struct httpc *e)
+{
+	bool all = atomic_exchange(&e->kill_idle, false);
+	e->reap_at = e->now + (e->o.idle_ms / 2 < REAP_MIN_MS ? REAP_MIN_MS : e->o.idle_ms / 2 > REAP_MAX_MS ? REAP_MAX_MS : e->o.idle_ms / 2);
+	if (e->conns == 0 || e->reaping || !e->reaper)
+		return;
+	curl_easy_setopt(e->reaper, CURLOPT_MAXAGE_CONN, all ? 0L : (long)(e->o.idle_ms + 999) / 1000);
+	e->reaping = curl_multi_add_handle(e->multi, e->reaper) == CURLM_OK;
+}
+
+/* ---- the loop */
+
+/* Wakes the callers of dirty transfers; when more may be coming at once (!all) only those that have a good deal to do. */
+static void
+wake_callers(struct httpc *e, bool all)
+{
+	struct xfer *x = e->dirty;
+	e->dirty = NULL;
+	for (struct xfer *next; x; x = next) {
+		next = x->dnext;
+		bool gone = !x->active;
+		pthread_mutex_lock(&x->lock);
+		bool wake = all || x->done || x->recv_paused || x->buffered >= WAKE_AT;
+		if (wake && x->waiting)
+			pthread_cond_signal(&x->cond);
+		pthread_mutex_unlock(&x->lock);
+		x->dirty = false;
+		if (!wake)
+			dirty(x);
+		else if (gone)
+			xfer_unref(x);
+	}
+}
+
+static int
+nap(struct httpc *e)
+{
+	int64_t at = e->curl_at < e->sweep_at ? e->curl_at : e->sweep_at;
+	if (e->conns > 0 && e->reap_at < at)
+		at = e->reap_at;
+	if (e->dirty || at <= e->now)
+		return 0;
+	return at == NEVER ? -1 : at - e->now > 60000 ? 60000 : (int)(at - e->now);
+}
+
+void *
+fetcher_main(void *arg)
+{
+	struct httpc *e = arg;
+	struct epoll_event ev[EVENTS];
+	int running, rounds = 0;
+	pthread_setname_np(pthread_self(), "fetcher");
+	while (!atomic_load(&e->stopping)) {
+		e->now = clock_mono();
+		take_commands(e);
+		for (int i = 0; e->curl_at <= e->now && i < 8; i++) { /* libcurl sets it anew, often to "at once" */
+			e->curl_at = NEVER;
+			curl_multi_socket_action(e->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+		}
+		collect(e);
+		if (e->sweep_at <= e->now)
+			sweep(e);
+		if ((e->conns > 0 && e->reap_at <= e->now) || atomic_load(&e->kill_idle))
+			reap(e);
+		int timeout = nap(e);
+		if (timeout != 0) {
+			atomic_store(&e->sleeping, true);
+			if (atomic_load(&e->queue) || atomic_load(&e->stopping) || atomic_load(&e->kill_idle)) {
+				atomic_store(&e->sleeping, false);
+				timeout = 0;
+			}
+		}
+		int n = epoll_wait(e->ep, ev, EVENTS, timeout);
+		if (timeout != 0) {
+			atomic_store(&e->sleeping, false);
+			e->now = clock_mono();
+		}
+		for (int i = 0; i < n; i++) {
+			if (ev[i].data.fd != e->wake)
+				on_event(e, ev[i].data.fd, ev[i].events);
+		}
+		if (n > 0)
+			collect(e);
+		if (e->dirty) {
+			bool all = n <= 0 || ++rounds >= WAKE_ROUNDS;
+			if (all)
+				rounds = 0;
+			wake_callers(e, all);
+		}
+	}
+	e->now = clock_mono();
+	for (struct xfer *q = atomic_exchange(&e->queue, QUEUE_CLOSED), *next; q; q = next) {
+		next = q->qnext;
+		obey(e, q, atomic_exchange(&q->cmds, 0));
+		xfer_unref(q);
+	}
+	while (e->active) {
+		give_up(e->active, -ERR_GONE, "the proxy is stopping");
+		finish(e, e->active, -ERR_GONE);
+	}
+	wake_callers(e, true);
+	return NULL;
+}
+
+/* ---- options that never change */
+
+static CURLcode
+ssl_ctx_cb(CURL *easy, void *ctx, void *arg)
+{
+	struct httpc *e = arg;
+	/* One store for all connections: reading the system's certificates for each one takes longer than its handshake. */
+	SSL_CTX_set1_cert_store(ctx, e->store);
+	return CURLE_OK;
+}
+
+static void
+connection_options(struct httpc *e, CURL *c)
+{
+	curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(c, CURLOPT_SHARE, e->share);
+	curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(c, CURLOPT_PROXY, e->via_proxy ? e->via_proxy : "");
+	curl_easy_setopt(c, CURLOPT_NOPROXY, e->via_proxy ? "" : "*");
+	curl_easy_setopt(c, CURLOPT_OPENSOCKETFUNCTION, open_cb);
+	curl_easy_setopt(c, CURLOPT_OPENSOCKETDATA, e);
+	curl_easy_setopt(c, CURLOPT_CLOSESOCKETFUNCTION, close_cb);
+	curl_easy_setopt(c, CURLOPT_CLOSESOCKETDATA, e);
+	curl_easy_setopt(c, CURLOPT_MAXAGE_CONN, (long)(e->o.idle_ms + 999) / 1000);
+	curl_easy_setopt(c, CURLOPT_TCP_KEEPALIVE, 1L);
+	curl_easy_setopt(c, CURLOPT_TCP_NODELAY, 1L);
+	curl_easy_setopt(c, CURLOPT_CAINFO, NULL);
+	curl_easy_setopt(c, CURLOPT_CAPATH, NULL);
+	curl_easy_setopt(c, CURLOPT_SSL_CTX_FUNCTION, ssl_ctx_cb);
+	curl_easy_setopt(c, CURLOPT_SSL_CTX_DATA, e);
+	curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, e->o.tls_skip_verify ? 0L : 1L);
+	curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, e->o.tls_skip_verify ? 0L : 2L);
+	curl_easy_setopt(c, CURLOPT_HTTP_VERSION, e->o.http2 ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
+}
+
+CURL *
+fetcher_easy(struct httpc *e, struct xfer *x)
+{
+	CURL *c = curl_easy_init();
+	if (!c)
+		return NULL;
+	connection_options(e, c);
+	curl_easy_setopt(c, CURLOPT_PRIVATE, x);
+	curl_easy_setopt(c, CURLOPT_ERRORBUFFER, x->problem);
+	curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, header_cb);
+	curl_easy_setopt(c, CURLOPT_HEADERDATA, x);
+	curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, write_cb);
+	curl_easy_setopt(c, CURLOPT_WRITEDATA, x);
+	curl_easy_setopt(c, CURLOPT_READFUNCTION, read_cb);
+	curl_easy_setopt(c, CURLOPT_READDATA, x);
+	curl_easy_setopt(c, CURLOPT_PREREQFUNCTION, prereq_cb);
+	curl_easy_setopt(c, CURLOPT_PREREQDATA, x);
+	curl_easy_setopt(c, CURLOPT_PATH_AS_IS, 1L);
+	curl_easy_setopt(c, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
+	curl_easy_setopt(c, CURLOPT_HTTP09_ALLOWED, 0L);
+	curl_easy_setopt(c, CURLOPT_HTTP_CONTENT_DECODING, 0L);
+	curl_easy_setopt(c, CURLOPT_HTTP_TRANSFER_DECODING, 1L);
+	curl_easy_setopt(c, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+	curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 64L * 1024);
+	return c;
+}
+
+static void
+share_lock(CURL *c, curl_lock_data d, curl_lock_access a, void *arg)
+{
+	pthread_mutex_lock(&((struct httpc *)arg)->share_lock[d]);
+}
+
+static void
+share_unlock(CURL *c, curl_lock_data d, void *arg)
+{
+	pthread_mutex_unlock(&((struct httpc *)arg)->share_lock[d]);
+}
+
+void
+fetcher_init(struct httpc *e)
+{
+	for (int i = 0; i < CURL_LOCK_DATA_LAST; i++)
+		pthread_mutex_init(&e->share_lock[i], NULL);
+	e->multi = curl_multi_init();
+	e->share = curl_share_init();
+	e->ep = epoll_create1(EPOLL_CLOEXEC);
+	e->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (!e->multi || !e->share || e->ep < 0 || e->wake < 0)
+		die(1, "the fetcher cannot be made: %s", strerror(errno));
+	/* edge-triggered: each write is one event, and it need not be read */
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLET, .data.fd = e->wake };
+	epoll_ctl(e->ep, EPOLL_CTL_ADD, e->wake, &ev);
+	e->now = clock_mono();
+	e->curl_at = e->sweep_at = NEVER;
+	e->reap_at = e->now + REAP_MIN_MS;
+	curl_share_setopt(e->share, CURLSHOPT_LOCKFUNC, share_lock);
+	curl_share_setopt(e->share, CURLSHOPT_UNLOCKFUNC, share_unlock);
+	curl_share_setopt(e->share, CURLSHOPT_USERDATA, e);
+	curl_share_setopt(e->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
+	curl_multi_setopt(e->multi, CURLMOPT_SOCKETFUNCTION, socket_cb);
+	curl_multi_setopt(e->multi, CURLMOPT_SOCKETDATA, e);
+	curl_multi_setopt(e->multi, CURLMOPT_TIMERFUNCTION, timer_cb);
+	curl_multi_setopt(e->multi, CURLMOPT_TIMERDATA, e);
+	curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, e->o.max_connections);
+	curl_multi_setopt(e->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, e->o.max_connections);
+	curl_multi_setopt(e->multi, CURLMOPT_MAX_HOST_CONNECTIONS, e->o.max_per_host);
+	curl_multi_setopt(e->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
+	if ((e->reaper = curl_easy_init())) {
+		connection_options(e, e->reaper);
+		curl_easy_setopt(e->reaper, CURLOPT_URL, "http://127.0.0.1:9/");
+		curl_easy_setopt(e->reaper, CURLOPT_PROXY, "");
+		curl_easy_setopt(e->reaper, CURLOPT_NOPROXY, "*");
+		curl_easy_setopt(e->reaper, CURLOPT_OPENSOCKETFUNCTION, open_nothing_cb);
+	}
+}
+
+void
+fetcher_fini(struct httpc *e)
+{
+	if (e->reaper) {
+		curl_multi_remove_handle(e->multi, e->reaper);
+		curl_easy_cleanup(e->reaper);
+	}
+	curl_multi_cleanup(e->multi);
+	close(e->ep);
+	free(e->socks);
+	e->socks = NULL;
+	e->socks_n = 0;
+}
