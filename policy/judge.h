@@ -23,12 +23,23 @@ enum verdict {
 	X(head_forced_swr_synthetic) X(head_via_upstream) X(redirect_synthetic_from_cache) X(cache_hit_norefresh) X(cache_hit_fresh) \
 	X(cache_hit_stale_while_revalidate) X(cache_hit_forced_swr) X(conditional_revalidation) X(stale_no_validators) \
 	X(cache_hit_revalidated) X(stale_if_error_fallback) X(cache_hit_max_stale) X(only_if_cached) X(joined) X(not_shareable) \
-	X(cache_unavailable) X(onboarding) X(tunnel) X(upgrade) X(error_page)
+	X(cache_unavailable) X(onboarding) X(tunnel) X(upgrade) X(error_page) \
+	X(request_no_store) X(request_body) X(request_precondition) X(cache_hit_stale_if_error)
 enum reason {
 #define X(name) REASON_##name,
 	REASONS(X)
 #undef X
 };
+/* Why a request goes to the origin: the fwd parameter of Cache-Status (RFC 9211 2.2). miss: a caller that knows which says
+ * uri-miss or vary-miss. */
+#define FORWARDS(X) X(none, "") X(bypass, "bypass") X(method, "method") X(uri_miss, "uri-miss") X(vary_miss, "vary-miss") \
+	X(request, "request") X(stale, "stale")
+enum forward {
+#define X(name, text) FORWARD_##name,
+	FORWARDS(X)
+#undef X
+};
+const char *forward_name(enum forward); /* as in the field; "" for none */
 const char *verdict_name(enum verdict);
 const char *reason_name(enum reason);
 
@@ -44,8 +55,11 @@ struct judgement {
 	int64_t lifetime_s;   /* freshness_lifetime; -1 none */
 	bool conditional;     /* REVALIDATE: the stored response has a validator to send */
 	bool stale_on_error;  /* judge_failure would allow what is stored */
+	enum forward forward; /* none when the origin is not waited for */
 };
-/* Before the lookup: PASS (with its reason), or FETCH meaning "look it up". */
+/* Before the lookup: PASS (with its reason), or FETCH meaning "look it up". PASS: other methods, NoCache, no-store (unless
+ * only-if-cached), a GET with a body (no key knows it), If-Match and If-Unmodified-Since (the origin's to answer, RFC 9111 4.3.2;
+ * but under NoRefresh we answer in its place). A passed request goes with its conditional fields and Range as they are. */
 struct judgement judge_request(const struct plan *, const struct http_request *);
 /* stored may be NULL (a miss). now in ms (wall). origin_down: the origin is known not to answer. */
 struct judgement judge_stored(const struct judge_options *, const struct plan *, const struct http_request *,
@@ -57,18 +71,25 @@ enum outcome {
 	OUTCOME_FRESHEN,     /* 304 (or a HEAD that matches): stored is renewed by judge_freshen and served */
 	OUTCOME_SERVE_STALE, /* an error answer, and what is stored may be served instead */
 	OUTCOME_RELAY,       /* serve it, do not store it */
+	OUTCOME_INVALIDATE,  /* serve it, do not store it, and drop what is stored or set META_INVALIDATED: a HEAD shows that it has changed */
+	OUTCOME_REFETCH,     /* a 304 that is not about what is stored (4.3.4): ask again, once, without conditions */
 };
+/* stored: what the request was validated against, or would be replaced, or NULL; also for the answer to a HEAD that was forwarded
+ * while a GET is stored. A 304 with nothing stored answers the client's own condition: RELAY. A POST may give STORE (RFC 9110 9.3.3:
+ * it names itself in Content-Location and has explicit freshness): store it as the answer to GET, after the invalidation. */
 enum outcome judge_response(const struct judge_options *, const struct plan *, const struct http_request *,
                             const struct meta *stored, const struct http_response *, int64_t now);
 /* The same for no answer at all (err is -ERR_ORIGIN_*): SERVE_STALE or RELAY (= the error). */
 enum outcome judge_failure(const struct judge_options *, const struct plan *, const struct http_request *,
                            const struct meta *stored, int64_t now);
 
-/* The meta of a response that is to be stored, in the arena: headers end-to-end, times, date, age, flags, vary.
- * id, manifest and content_size are the caller's. */
+/* The meta of a response that is to be stored, in the arena: headers end-to-end without Age and what no-cache="…" and private="…"
+ * name, with a Date (RFC 9110 6.6.1), times, date, age, flags, vary. id, manifest and content_size are the caller's. */
 void judge_meta(const struct plan *, const struct http_request *, const struct http_response *, int64_t request_time,
                 int64_t response_time, struct arena *, struct meta *);
-/* RFC 9111 3.2, 4.3.4: *stored with the header fields of a 304 or HEAD answer laid over (not Content-Length/Encoding/Type/Range…). */
+/* RFC 9111 3.2, 4.3.4: *stored with the header fields of a 304 or HEAD answer laid over: all but Content-Length, -Encoding and -Range,
+ * which say how the stored bytes are to be read, and hop-by-hop fields. The new
+ * fields are copied into the arena; the old ones point where they did. */
 void judge_freshen(struct meta *stored, const struct http_response *, int64_t request_time, int64_t response_time, struct arena *);
 /* The conditional request of RFC 9111 4.3.1 for what is stored: If-None-Match and/or If-Modified-Since put into headers (the
  * client's own conditionals and Range are taken out). */
@@ -76,7 +97,8 @@ void judge_conditional(const struct meta *stored, struct headers *request_header
 /* RFC 9111 4.2.3 now */
 int64_t judge_age(const struct meta *, int64_t now);
 int64_t judge_lifetime(const struct judge_options *, const struct meta *); /* s; -1: none */
-/* May two requests share one upstream answer that is still under way? (what a joiner asks when the head is there) */
+/* May two requests share one upstream answer that is still under way? (what a joiner asks when the head is there) As judge_stored's
+ * HIT for a response that has just arrived; growing is what judge_meta made, of a response that judge_response gave STORE. */
 bool judge_may_join(const struct plan *, const struct http_request *, const struct meta *growing, int64_t now);
 /* RFC 9111 4.4: must the stored response of this URI be invalidated after this answer? Location and Content-Location too
  * (same origin only): *also gets up to two URLs. */

@@ -17,5 +17,6 @@ extern const unsigned rules_builtin_n;
 /* Prefix rules first, longest first; then list order. NULL and *problem (static text) when a pattern does not compile. */
 struct ruleset *ruleset_new(const struct rule *, unsigned n, enum policy otherwise, char problem[256]);
 void ruleset_free(struct ruleset **);
-/* header: the value of X-Passsage-Policy when it may be honoured, else STR_NONE. Fills in all of plan (keys too, in the arena). */
+/* header: the value of X-Passsage-Policy when it may be honoured, else STR_NONE. Fills in all of plan (keys too, in the arena).
+ * plan->rule is a view into the set: good as long as the set is. Suffix rules match the path without the query. */
 void ruleset_plan(const struct ruleset *, const struct http_request *, struct str header, struct arena *, struct plan *);
