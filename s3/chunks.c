@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define SHARDS 16
+#define SAY_AGAIN_MS (60 * 1000)      /* a disk on the edge, full and not full in turns, is not worth more lines than one a minute */
 #define SEQUENTIAL_FROM (1024 * 1024) /* files from this size on are told to the kernel as read from front to back */
 
 struct chunk {
@@ -50,9 +51,14 @@ struct chunks {
 	size_t hot_share;                /* of one shard */
 	unsigned fd_share;
 	_Atomic(const char *) health;
+	_Atomic int64_t failed_ms;       /* mono: the last failure; the last that was logged */
+	_Atomic int64_t logged_ms;
+	_Atomic bool no_unnamed;         /* see put_unnamed */
 	_Atomic uint64_t names;          /* numbers for tmp names */
 	struct shard shards[SHARDS];
 };
+
+static const struct timespec now_and_omit[2] = { { .tv_nsec = UTIME_NOW }, { .tv_nsec = UTIME_OMIT } }; /* atime, mtime */
 
 static const char health_full[] = "the disk of the store is full";
 static const char health_bad[] = "the store cannot be written";
@@ -74,35 +80,49 @@ chunks_tmp_path(const struct chunks *s, unsigned slot, uint32_t generation, uint
 	snprintf(out, n, "%s/tmp/fill-%u-%" PRIx32 "-%" PRIu32, s->dir, slot, generation, chunk);
 }
 
+/* The folders above path. From below, for nearly always only the last is missing. 0, or -1 with errno. */
 static int
 make_parent(const char *path)
 {
 	char dir[CHUNKS_PATH];
 
 	snprintf(dir, sizeof dir, "%.*s", (int)(strrchr(path, '/') - path), path);
-	return path_mkdirs(dir, 0750);
+	if (mkdir(dir, 0750) == 0 || errno == EEXIST)
+		return 0;
+	if (errno != ENOENT || strrchr(dir, '/') == NULL || make_parent(dir) < 0)
+		return -1;
+	return mkdir(dir, 0750) == 0 || errno == EEXIST ? 0 : -1;
 }
 
 /* --- health --- */
 
 const char *chunks_health(struct chunks *s) { return atomic_load_explicit(&s->health, memory_order_relaxed); }
 
+/* A disk with a few bytes left takes small files and refuses large ones: that it works again is believed after a while without a
+ * failure, and each change is said once. */
 int
 chunks_result(struct chunks *s, int r)
 {
-	const char *now, *was;
+	const char *now, *was = chunks_health(s);
+	int64_t t, logged;
 
+	if (r >= 0 && was == NULL)
+		return r; /* nearly always */
 	if (r < 0 && r != -ERR_FULL)
 		r = -ERR_SYSTEM;
-	now = r >= 0 ? NULL : r == -ERR_FULL ? health_full : health_bad;
-	if (now != NULL)
-		count(COUNT_store_errors);
-	was = atomic_load_explicit(&s->health, memory_order_relaxed);
-	if (was != now && atomic_compare_exchange_strong(&s->health, &was, now)) {
-		if (now == NULL)
+	t = clock_mono();
+	logged = atomic_load(&s->logged_ms);
+	if (r >= 0) {
+		if (t - atomic_load(&s->failed_ms) >= CHUNKS_HEAL_MS && atomic_compare_exchange_strong(&s->health, &was, NULL))
 			log_warn("store %s works again: responses are cached", s->dir);
-		else
-			log_error("store %s: %s (%s): responses are served uncached", s->dir, now, strerror(errno));
+		return r;
+	}
+	count(COUNT_store_errors);
+	atomic_store(&s->failed_ms, t);
+	now = r == -ERR_FULL ? health_full : health_bad;
+	if (was != now && atomic_compare_exchange_strong(&s->health, &was, now) && (logged == 0 || t - logged >= SAY_AGAIN_MS)) {
+		atomic_store(&s->logged_ms, t);
+		log_error("store %s: %s (%s): responses are served uncached", s->dir, now, strerror(errno));
 	}
 	return r;
 }
@@ -289,8 +309,8 @@ static bool fits_hot(const struct chunks *s, uint64_t size)
 
 /* --- writing --- */
 
-int
-chunks_tmp_create(struct chunks *s, const char *path)
+static int
+tmp_create(const char *path)
 {
 	int fd = -1;
 
@@ -302,8 +322,10 @@ chunks_tmp_create(struct chunks *s, const char *path)
 		if (fd < 0 && errno == ENOENT && make_parent(path) < 0)
 			break;
 	}
-	return chunks_result(s, fd >= 0 ? fd : errno_err());
+	return fd >= 0 ? fd : errno_err();
 }
+
+int chunks_tmp_create(struct chunks *s, const char *path) { return chunks_result(s, tmp_create(path)); }
 
 /* 0 or -ERR_X, errno set. rename(2) replaces what is there, which heals a spoilt file. */
 static int
@@ -316,28 +338,91 @@ name_chunk(int (*how)(const char *, const char *), const char *from, const char 
 	return r == 0 ? 0 : errno_err();
 }
 
-int
-chunks_put(struct chunks *s, const void *p, size_t n, struct chunk_id *out)
+static bool
+same_bytes(const char *path, const void *p, size_t n)
 {
-	char tmp[CHUNKS_PATH], path[CHUNKS_PATH];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char *buf = fd >= 0 ? xmalloc(n + 1) : NULL;
+	bool same = buf != NULL && fd_pread_all(fd, buf, n + 1, 0) == (ssize_t)n && memcmp(buf, p, n) == 0;
+
+	if (same)
+		futimens(fd, now_and_omit);
+	free(buf);
+	fd_close(&fd);
+	return same;
+}
+
+/* A file without a name that gets one when it is whole: on ext4 less than half the cost of create and rename, and a crash leaves
+ * nothing behind. 0 (also when a good one was there), -ERR_X with errno; -ERR_NOT_IMPLEMENTED: this file system or a missing /proc
+ * does not let us. */
+static int
+put_unnamed(const char *path, const void *p, size_t n)
+{
+	char dir[CHUNKS_PATH], self[32];
 	int fd, r;
 
-	sha256_raw(p, n, out->b);
+	snprintf(dir, sizeof dir, "%.*s", (int)(strrchr(path, '/') - path), path);
+	fd = open(dir, O_WRONLY | O_TMPFILE | O_CLOEXEC, 0640);
+	if (fd < 0 && errno == ENOENT && make_parent(path) == 0)
+		fd = open(dir, O_WRONLY | O_TMPFILE | O_CLOEXEC, 0640);
+	if (fd < 0)
+		return errno == EOPNOTSUPP || errno == EISDIR ? -ERR_NOT_IMPLEMENTED : errno_err();
+	r = fd_write_all(fd, p, n);
+	snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+	for (int tries = 0; r == 0; tries++) {
+		if (linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0)
+			break;
+		if (errno == ENOENT)
+			r = -ERR_NOT_IMPLEMENTED;
+		else if (errno != EEXIST || tries > 2)
+			r = errno_err();
+		else if (same_bytes(path, p, n))
+			break;
+		else
+			unlink(path); /* spoilt: ours is the better one */
+	}
+	fd_close(&fd);
+	return r;
+}
+
+static int
+put_named(struct chunks *s, const char *path, const void *p, size_t n)
+{
+	char tmp[CHUNKS_PATH];
+	int fd, r, e;
+
 	snprintf(tmp, sizeof tmp, "%s/tmp/put-%d-%" PRIx64, s->dir, (int)getpid(), atomic_fetch_add(&s->names, 1));
-	fd = chunks_tmp_create(s, tmp);
+	fd = tmp_create(tmp);
 	if (fd < 0)
 		return fd;
 	r = fd_write_all(fd, p, n);
-	if (r == 0) {
-		id_path(s, out, path);
+	if (r == 0)
 		r = name_chunk(rename, tmp, path);
+	e = errno;
+	fd_close(&fd);
+	if (r < 0)
+		unlink(tmp);
+	errno = e;
+	return r;
+}
+
+int
+chunks_put(struct chunks *s, const void *p, size_t n, struct chunk_id *out)
+{
+	char path[CHUNKS_PATH];
+	int r = -ERR_NOT_IMPLEMENTED;
+
+	sha256_raw(p, n, out->b);
+	id_path(s, out, path);
+	if (!atomic_load_explicit(&s->no_unnamed, memory_order_relaxed))
+		r = put_unnamed(path, p, n);
+	if (r == -ERR_NOT_IMPLEMENTED) {
+		atomic_store_explicit(&s->no_unnamed, true, memory_order_relaxed);
+		r = put_named(s, path, p, n);
 	}
 	r = chunks_result(s, r);
-	fd_close(&fd);
-	if (r < 0) {
-		unlink(tmp);
+	if (r < 0)
 		return r;
-	}
 	count_add(COUNT_stored_bytes, n);
 	if (fits_hot(s, n)) {
 		struct chunk *c = chunk_new(s, out, n, -1);
@@ -379,7 +464,7 @@ chunks_adopt(struct chunks *s, const char *tmp_path, const struct chunk_id *id)
 			}
 			table_drop(s, id);
 		} else if (r == 0)
-			utimensat(AT_FDCWD, path, (struct timespec[2]){ { .tv_nsec = UTIME_NOW }, { .tv_nsec = UTIME_OMIT } }, 0);
+			utimensat(AT_FDCWD, path, now_and_omit, 0);
 	}
 	r = chunks_result(s, r);
 	if (r == 0 && stat(path, &there) == 0)
@@ -415,7 +500,6 @@ spoilt(struct chunks *s, const struct chunk_id *id, const char *why)
 static void
 touch(struct chunk *c)
 {
-	static const struct timespec t[2] = { { .tv_nsec = UTIME_NOW }, { .tv_nsec = UTIME_OMIT } };
 	int64_t now = clock_wall(), was = atomic_load_explicit(&c->touched, memory_order_relaxed);
 	char path[CHUNKS_PATH];
 
@@ -424,10 +508,10 @@ touch(struct chunk *c)
 	if (!atomic_compare_exchange_strong(&c->touched, &was, now))
 		return; /* another thread does it */
 	if (c->fd >= 0)
-		futimens(c->fd, t);
+		futimens(c->fd, now_and_omit);
 	else {
 		id_path(c->owner, &c->id, path);
-		utimensat(AT_FDCWD, path, t, 0);
+		utimensat(AT_FDCWD, path, now_and_omit, 0);
 	}
 }
 
@@ -577,7 +661,7 @@ chunks_has(struct chunks *s, const struct chunk_id *id, uint64_t size)
 	if (stat(path, &st) < 0 || (uint64_t)st.st_size != size)
 		return false;
 	if (clock_wall() - (int64_t)st.st_atim.tv_sec * 1000 >= CHUNKS_TOUCH_MS)
-		utimensat(AT_FDCWD, path, (struct timespec[2]){ { .tv_nsec = UTIME_NOW }, { .tv_nsec = UTIME_OMIT } }, 0);
+		utimensat(AT_FDCWD, path, now_and_omit, 0);
 	return true;
 }
 

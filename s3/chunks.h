@@ -13,6 +13,7 @@
 #include "../common/fd.h"
 
 #define CHUNKS_TOUCH_MS (3600 * 1000) /* eviction looks at days, not minutes; one inode write an hour is nothing */
+#define CHUNKS_HEAL_MS 1000           /* the store is well again when a write succeeds so long after the last failure */
 #define CHUNKS_DIR_MAX 800            /* longest name of the store's directory */
 #define CHUNKS_PATH 1024              /* room for any path in the store */
 
@@ -49,4 +50,4 @@ void chunk_close(struct chunk **);
 /* Is it there, as far as its size says? Counts as a use. */
 bool chunks_has(struct chunks *, const struct chunk_id *, uint64_t size);
 int chunks_remove(struct chunks *, const struct chunk_id *);
-const char *chunks_health(struct chunks *);  /* NULL, or what is wrong (full, unwritable); the next write that succeeds clears it */
+const char *chunks_health(struct chunks *);  /* NULL, or what is wrong (full, unwritable); a write that succeeds clears it (CHUNKS_HEAL_MS) */
