@@ -1,0 +1,40 @@
+/* recorder.h - the one thread of a process that writes to the mirror. What its handlers want written is gathered for a moment and
+ * committed at once (group commit), so that a burst of misses pays for one disk sync. LMDB lines up the recorders of several
+ * processes. Also tends the mirror: opens, reopens, reaps.
+ *
+ * last_access has a table of its own, eight bytes under the hash of the id, because LMDB copies a page for each row it changes:
+ * a page holds some hundred such rows but two or three documents, and a large document would be copied whole. Two ids with one hash
+ * share a row, which at worst keeps one of them a little longer. A touch only updates the row that storing the document made, so
+ * that no row is without a document. */
+#pragma once
+#include "mirror.h"
+
+#define RECORDER_TOUCH_MS 60000 /* last_access is written at most so often for an id */
+
+enum note_kind { NOTE_STORE, NOTE_DROP, NOTE_PURGE, NOTE_INVALIDATE, NOTE_FLUSH };
+/* What a caller wants written; lives on its stack while it waits. */
+struct note {
+	enum note_kind kind;
+	unsigned n;               /* documents */
+	struct str id[2];
+	struct str rec[2];        /* NOTE_STORE */
+	int64_t access[2];
+	char from[MIRROR_KEY_MAX], reached[MIRROR_KEY_MAX]; /* NOTE_INVALIDATE: this round's start, the next one's; n 0: the start, the end */
+	size_t from_n, reached_n;
+
+	/* the recorder's */
+	int result;
+	bool done, posted;        /* posted: on the heap, and nobody waits */
+	void (*then)(struct note *); /* posted only: called in the recorder's thread when it is committed; it frees the note. NULL: free() does */
+	struct note *next;
+};
+
+struct recorder;
+struct recorder *recorder_start(struct mirror *, int64_t commit_ms, unsigned queue_max, bool remote); /* NULL: no thread to be had */
+void recorder_stop(struct recorder **);                        /* after all that is queued */
+int recorder_do(struct recorder *, struct note *);             /* waits for its commit; blocks at the bound of the queue */
+void recorder_post(struct recorder *, struct note *);          /* does not wait for the commit: note->then; blocks at the bound of the queue */
+void recorder_purge(struct recorder *, struct str id);         /* a record that does not decode; nobody waits; dropped at a bound */
+void recorder_touch(struct recorder *, uint64_t hash, int64_t now);
+/* the row of access of an id; -1 when there is none */
+int64_t recorder_access(MDB_txn *, MDB_dbi, struct str id);
