@@ -338,6 +338,9 @@ name_chunk(int (*how)(const char *, const char *), const char *from, const char 
 	return r == 0 ? 0 : errno_err();
 }
 
+/* Every chunk comes through here when it has its name: what else must happen then (a link in the spool) belongs here. */
+static void stored(uint64_t size) { count_add(COUNT_stored_bytes, size); }
+
 static bool
 same_bytes(const char *path, const void *p, size_t n)
 {
@@ -423,7 +426,7 @@ chunks_put(struct chunks *s, const void *p, size_t n, struct chunk_id *out)
 	r = chunks_result(s, r);
 	if (r < 0)
 		return r;
-	count_add(COUNT_stored_bytes, n);
+	stored(n);
 	if (fits_hot(s, n)) {
 		struct chunk *c = chunk_new(s, out, n, -1);
 		memcpy(c->data, p, n);
@@ -468,7 +471,7 @@ chunks_adopt(struct chunks *s, const char *tmp_path, const struct chunk_id *id)
 	}
 	r = chunks_result(s, r);
 	if (r == 0 && stat(path, &there) == 0)
-		count_add(COUNT_stored_bytes, (uint64_t)there.st_size);
+		stored((uint64_t)there.st_size);
 	return r;
 }
 

@@ -77,7 +77,8 @@ struct slot {
 	uint32_t key_n;
 	shm_event room;                 /* for the writer of a relay */
 	_Atomic uint32_t room_wanted;
-	uint64_t relay_base;
+	uint64_t relay_base;            /* where the ring begins; and, under the lock, what it may have lost: all below ring_from */
+	uint64_t ring_from;
 	_Atomic uint32_t readers[FILL_WORKERS]; /* written under the lock */
 	struct lane lanes[FILL_LANES];
 	char key[FILL_KEY];
@@ -541,7 +542,7 @@ fill_degrade(struct fill *f)
 	if (readers == 0)
 		return -ERR_GONE;
 	fd_close(&f->fd); /* what readers have of it, they read by their own */
-	s->relay_base = atomic_load(&s->available);
+	s->relay_base = s->ring_from = atomic_load(&s->available);
 	atomic_store(&s->relaying, 1);
 	set_state(s, RELAYED);
 	wake(s); /* those who sleep take their lanes */
@@ -586,6 +587,13 @@ fill_relay(struct fill *f, const void *p, size_t n, int64_t deadline)
 		atomic_store(&s->room_wanted, 1);
 		shm_lock(&f->t->lock);
 		room = relay_room(s);
+		at = (have - s->relay_base) % FILL_RELAY;
+		if (room > 0) {
+			n = n < (size_t)room ? n : (size_t)room;
+			n = n < FILL_RELAY - at ? n : (size_t)(FILL_RELAY - at);
+			if (have + n > s->ring_from + FILL_RELAY)
+				s->ring_from = have + n - FILL_RELAY;
+		}
 		shm_unlock(&f->t->lock);
 		if (room != 0)
 			break;
@@ -594,11 +602,6 @@ fill_relay(struct fill *f, const void *p, size_t n, int64_t deadline)
 	}
 	if (room < 0)
 		return room;
-	at = (have - s->relay_base) % FILL_RELAY;
-	if (n > (size_t)room)
-		n = (size_t)room;
-	if (n > FILL_RELAY - at)
-		n = (size_t)(FILL_RELAY - at);
 	memcpy(s->ring + at, p, n);
 	publish(s, have + n);
 	return (int64_t)n;
@@ -753,23 +756,28 @@ keep_pace(struct fill *f, uint64_t off)
 {
 	struct slot *s = f->s;
 	uint32_t generation, files;
+	bool last = false;
 
 	if (f->lane < 0) {
 		shm_lock(&f->t->lock);
-		for (int i = 0; i < FILL_LANES && f->lane < 0; i++)
+		/* one that was attached after the relay began may be too late */
+		f->lost = s->ring_from > (off > s->relay_base ? off : s->relay_base);
+		for (int i = 0; i < FILL_LANES && f->lane < 0 && !f->lost; i++)
 			if (s->lanes[i].owner == 0)
 				f->lane = i;
 		if (f->lane >= 0) {
 			atomic_store(&s->lanes[f->lane].pos, off);
 			s->lanes[f->lane].owner = f->worker + 1;
-		} else { /* the writer must not wait for one that it cannot see: out, now. It is never the last: lanes are taken */
+		} else { /* the writer must not wait for one that it cannot see: out, now */
 			f->lost = true;
 			readers_add(s, f->worker, (uint32_t)-1);
-			(void)free_if_left(f->t, f->index, &generation, &files);
+			last = free_if_left(f->t, f->index, &generation, &files);
 		}
-		shm_unlock(&f->t->lock);
-		f->floor = off;
 		room_notify(s);
+		shm_unlock(&f->t->lock);
+		if (last)
+			unlink_files(f->chunks, f->index, generation, files);
+		f->floor = off;
 	}
 	if (f->lost || (off < f->floor && off >= s->relay_base))
 		return -ERR_FILL_FAILED;

@@ -591,6 +591,31 @@ relay_rules(void)
 	fill_done(&w);
 	is_int(fill_active(table), 0, "nothing is left");
 
+	/* too late */
+	fill_claim(table, store, KEY, 0, CHUNK, &w);
+	own = fill_reader(w);
+	fill_head(w, STR("the head"), -1);
+	append_all(w, 0, 60000, 60000, 0);
+	is_int(fill_append(w, bytes + 60000, 60000), -ERR_FULL, "no room");
+	is_int(fill_degrade(w), 0, "degraded");
+	is_int(fill_relay(w, bytes + 60000, 60000, 0), 60000, "some bytes");
+	f[0] = fill_reader(w);
+	is_int(fill_read(f[0], 0, 60000, &v, 0), 60000, "a reader that comes before the ring has turned reads what was there");
+	ok(fill_read(f[0], 60000, 60000, &v, 0) == 60000 && memcmp(v, bytes + 60000, 60000) == 0, "and all else");
+	fill_leave(&f[0]);
+	ok(fill_read(own, 60000, 60000, &v, 0) == 60000 && fill_read(own, 120000, 1, &v, 0) == -ERR_TIMEOUT, "the first goes on");
+	for (off = 120000; off < 120000 + FILL_RELAY; off += (uint64_t)n)
+		n = fill_relay(w, bytes + off, 120000 + FILL_RELAY - off, 0);
+	f[0] = fill_reader(w);
+	is_int(fill_read(f[0], 0, 100, &v, 0), -ERR_FILL_FAILED, "one that comes later is refused before it has read a byte");
+	is_int(fill_read(f[0], 60000, 100, &v, 0), -ERR_FILL_FAILED, "whatever it wants");
+	ok(fill_read(own, 120000, 100, &v, 0) == 100 && memcmp(v, bytes + 120000, 100) == 0, "the first is not disturbed");
+	fill_fail(&w, ERR_ORIGIN_BROKEN, 0);
+	fill_leave(&f[0]);
+	ok(fill_read(own, 120100, FILL_RELAY, &v, 0) > 0 && memcmp(v, bytes + 120100, 100) == 0, "nor by the writer's end");
+	fill_leave(&own);
+	ok(fill_active(table) == 0 && tmp_files() == 0, "nothing is left");
+
 	/* lanes */
 	fill_claim(table, store, KEY, 0, CHUNK, &w);
 	for (unsigned i = 0; i < FILL_LANES + 2; i++)
