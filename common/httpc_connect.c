@@ -153,13 +153,13 @@ resolve(const char *host, unsigned port, int64_t deadline, struct addresses *out
 	l->abandoned = !done;
 	pthread_mutex_unlock(&l->lock);
 	if (!done) {
-		snprintf(problem, PROBLEM, "looking up %s took too long", host);
+		snprintf(problem, PROBLEM, "looking up %.200s took too long", host);
 		return -ERR_ORIGIN_RESOLVE;
 	}
 	int r = 0;
 	take_addresses(out, l->found);
 	if (out->n == 0) {
-		snprintf(problem, PROBLEM, "could not resolve %s: %s", host, l->rc ? gai_strerror(l->rc) : "no address");
+		snprintf(problem, PROBLEM, "could not resolve %.128s: %.80s", host, l->rc ? gai_strerror(l->rc) : "no address");
 		r = -ERR_ORIGIN_RESOLVE;
 	}
 	lookup_free(l);

@@ -61,7 +61,7 @@ struct xfer {
 	struct xfer *prev, *next;  /* active ones */
 	struct xfer *dnext;        /* dirty ones: callers to be woken */
 	bool active, dirty, connected, recv_held, send_held;
-	bool te, te_chunked, te_bad, cl_bad, bodyless;
+	bool te, te_chunked, bad_length, bad_coding, bad_blank, bodyless;
 	int64_t cl;
 	unsigned attempts;
 	int fail;                  /* why a callback gave up, and in words: libcurl overwrites problem afterwards */

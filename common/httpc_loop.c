@@ -164,38 +164,51 @@ prereq_cb(void *arg, char *ip, char *local, int port, int local_port)
 
 /* What of the framing decides where the body ends is watched as it comes by, because libcurl is lenient (RFC 9112 6.3). */
 static void
+watch_length(struct xfer *x, struct str value)
+{
+	if (value.n == 0)
+		x->bad_length = true;
+	while (value.n) {
+		uint64_t n = 0;
+		if (!str_u64(str_trim(str_cut(&value, ',')), INT64_MAX, &n) || (x->cl >= 0 && (uint64_t)x->cl != n))
+			x->bad_length = true;
+		x->cl = (int64_t)n;
+	}
+}
+
+static void
+watch_coding(struct xfer *x, struct str value)
+{
+	/* Never asked for by us, so not to be sent; passed on raw they would be content that they are not. A coding that nobody knows
+	 * is left alone, and ends with the connection. */
+	static const struct str unasked[] = { { "gzip", 4 }, { "x-gzip", 6 }, { "deflate", 7 }, { "compress", 8 }, { "x-compress", 10 } };
+	while (value.n) {
+		struct str params = str_trim(str_cut(&value, ',')), coding = str_trim(str_cut(&params, ';'));
+		if (coding.n == 0)
+			continue;
+		if (x->te_chunked) /* chunked must be the last, and only once */
+			x->bad_coding = true;
+		x->te = true;
+		x->te_chunked = str_caseeq(coding, STR("chunked"));
+		for (size_t i = 0; i < sizeof unasked / sizeof *unasked; i++)
+			x->bad_coding |= str_caseeq(coding, unasked[i]);
+	}
+}
+
+static void
 watch_framing(struct xfer *x, struct str line)
 {
-	struct str value = line, name = str_cut(&value, ':');
-	if (name.n == 14 && str_caseeq(name, STR("Content-Length"))) {
-		struct str member;
-		for (value = str_trim(value); value.n;) {
-			uint64_t n = 0;
-			member = str_trim(str_cut(&value, ','));
-			if (!str_u64(member, INT64_MAX, &n) || (x->cl >= 0 && (uint64_t)x->cl != n))
-				x->cl_bad = true;
-			x->cl = (int64_t)n;
-		}
-		if (x->cl < 0)
-			x->cl_bad = true;
-	} else if (name.n == 17 && str_caseeq(name, STR("Transfer-Encoding"))) {
-		while (value.n) {
-			struct str coding = str_trim(str_cut(&value, ','));
-			coding = str_trim(str_upto(coding, (size_t)(memchr(coding.n ? coding.p : "", ';', coding.n) ?
-				(const char *)memchr(coding.p, ';', coding.n) - coding.p : (ptrdiff_t)coding.n)));
-			if (coding.n == 0)
-				continue;
-			if (x->te_chunked) /* chunked must be the last, and only once */
-				x->te_bad = true;
-			x->te = true;
-			x->te_chunked = str_caseeq(coding, STR("chunked"));
-			/* Never asked for by us, so not to be sent; passed on raw they would be content that they are not. What nobody
-			 * knows is left alone, and ends with the connection. */
-			if (str_caseeq(coding, STR("gzip")) || str_caseeq(coding, STR("x-gzip")) || str_caseeq(coding, STR("deflate")) ||
-				str_caseeq(coding, STR("compress")) || str_caseeq(coding, STR("x-compress")))
-				x->te_bad = true;
-		}
-	}
+	struct str value = str_upto(line, line.n - (line.n > 1 && line.p[line.n - 2] == '\r' ? 2 : 1));
+	struct str name = str_cut(&value, ':'), trimmed = str_trim(name);
+	bool length = trimmed.n == 14 && str_caseeq(trimmed, STR("Content-Length"));
+	bool coding = trimmed.n == 17 && str_caseeq(trimmed, STR("Transfer-Encoding"));
+	value = str_trim(value);
+	if ((length || coding) && trimmed.n != name.n)
+		x->bad_blank = true; /* libcurl does not take it for framing, others would: smuggling (RFC 9112 5.1) */
+	else if (length)
+		watch_length(x, value);
+	else if (coding)
+		watch_coding(x, value);
 }
 
 static bool
@@ -228,8 +241,9 @@ end_of_head(struct xfer *x)
 	}
 	if (!interim) {
 		x->bodyless = x->bodyless_method || x->status == 204 || x->status == 304;
-		if (x->cl_bad || (x->te_bad && !x->bodyless)) {
-			give_up(x, -ERR_ORIGIN_PROTOCOL, x->cl_bad ? "the Content-Length of the origin's answer is not one number" :
+		if (x->bad_length || x->bad_blank || (x->bad_coding && !x->bodyless)) {
+			give_up(x, -ERR_ORIGIN_PROTOCOL, x->bad_length ? "the Content-Length of the origin's answer is not one number" :
+				x->bad_blank ? "the origin's answer has a blank before the colon of a framing field" :
 				"the origin's answer has a transfer coding that was not asked for");
 			return false;
 		}
@@ -268,15 +282,13 @@ header_cb(char *p, size_t size, size_t n, void *arg)
 				return 0;
 			}
 			x->status = (int)status;
-			x->te = x->te_chunked = x->te_bad = x->cl_bad = false;
+			x->te = x->te_chunked = x->bad_length = x->bad_coding = x->bad_blank = false;
 			x->cl = -1;
 			pthread_mutex_lock(&x->lock);
 			if (x->heads_r == x->heads_pub) /* 1xx heads that were taken make room */
 				x->heads_r = x->heads_pub = x->heads_w = 0;
 			pthread_mutex_unlock(&x->lock);
-		} else if (n > 17 && ((p[0] | 0x20) == 'c' || (p[0] | 0x20) == 't') && (p[14] == ':' || p[17] == ':')) {
-			watch_framing(x, line);
-		} else if (n == 17 && p[14] == ':') {
+		} else if (n > 14 && ((p[0] | 0x20) == 'c' || (p[0] | 0x20) == 't')) {
 			watch_framing(x, line);
 		}
 	}
@@ -404,14 +416,20 @@ finish(struct httpc *e, struct xfer *x, int err)
 	dirty(x);
 }
 
+/* A transfer that waits for its turn (max_per_host) has no bound by libcurl. This is later than libcurl's for a connection. */
+static int64_t
+connected_by(const struct xfer *x)
+{
+	return x->read_ms > 0 ? x->begun + x->connect_ms + (x->read_ms > 1000 ? x->read_ms : 1000) : NEVER;
+}
+
 static void
 begin(struct httpc *e, struct xfer *x)
 {
 	atomic_fetch_add(&x->refs, 1); /* the fetcher's */
 	list_insert(e, x);
 	x->begun = x->last = e->now;
-	/* A transfer that waits for a connection (max_per_host) has no other bound. */
-	sweep_by(e, e->now + x->connect_ms + (x->read_ms > 0 ? x->read_ms : 0));
+	sweep_by(e, connected_by(x));
 	if (curl_multi_add_handle(e->multi, x->easy) != CURLM_OK) {
 		give_up(x, -ERR_NO_MEMORY, "libcurl does not take the transfer");
 		finish(e, x, -ERR_NO_MEMORY);
@@ -558,7 +576,7 @@ sweep(struct httpc *e)
 		}
 		int64_t at = NEVER;
 		if (!x->connected)
-			at = x->begun + x->connect_ms + (x->read_ms > 0 ? x->read_ms : 0);
+			at = connected_by(x);
 		else if (x->read_ms > 0 && !x->recv_held && !x->send_held)
 			at = x->last + x->read_ms;
 		if (at > now) {
