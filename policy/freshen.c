@@ -106,6 +106,8 @@ judge_conditional(const struct meta *stored, struct headers *h)
 	struct facts x;
 	for (unsigned i = 0; i < sizeof(own) / sizeof(*own); i++)
 		headers_remove(h, own[i]);
+	if (!stored)
+		return;
 	facts_of(&stored->headers, &x);
 	if (x.etag.n) {
 		/* A bare tag is what some origins send; what we send follows the grammar (RFC 9110 8.8.3). */

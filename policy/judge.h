@@ -24,7 +24,7 @@ enum verdict {
 	X(cache_hit_stale_while_revalidate) X(cache_hit_forced_swr) X(conditional_revalidation) X(stale_no_validators) \
 	X(cache_hit_revalidated) X(stale_if_error_fallback) X(cache_hit_max_stale) X(only_if_cached) X(joined) X(not_shareable) \
 	X(cache_unavailable) X(onboarding) X(tunnel) X(upgrade) X(error_page) \
-	X(request_no_store) X(request_body) X(request_precondition) X(cache_hit_stale_if_error)
+	X(request_no_store) X(request_body) X(request_precondition)
 enum reason {
 #define X(name) REASON_##name,
 	REASONS(X)
@@ -92,7 +92,7 @@ void judge_meta(const struct plan *, const struct http_request *, const struct h
  * fields are copied into the arena; the old ones point where they did. */
 void judge_freshen(struct meta *stored, const struct http_response *, int64_t request_time, int64_t response_time, struct arena *);
 /* The conditional request of RFC 9111 4.3.1 for what is stored: If-None-Match and/or If-Modified-Since put into headers (the
- * client's own conditionals and Range are taken out). */
+ * client's own conditionals and Range are taken out). stored NULL: these are only taken out, for a fetch of the whole. */
 void judge_conditional(const struct meta *stored, struct headers *request_headers);
 /* RFC 9111 4.2.3 now */
 int64_t judge_age(const struct meta *, int64_t now);

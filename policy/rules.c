@@ -9,6 +9,7 @@
 /* What one match may cost: some hundred times what a sane pattern needs on the longest URL that we take (16 KiB),
  * and still only milliseconds. A pattern that needs more does not match. */
 #define REGEX_MATCH_LIMIT 100000
+#define REGEX_HEAP_KIB 16384 /* the interpreter's memory for as many frames as that */
 #define LOWER_STACK 1024 /* URLs up to this length are lower-cased on the stack */
 
 struct compiled {
@@ -70,7 +71,7 @@ ruleset_new(const struct rule *rules, unsigned n, enum policy otherwise, char pr
 	set->rules = xcalloc(n + 1, sizeof(*set->rules));
 	set->limits = pcre2_match_context_create(NULL);
 	if (set->limits)
-		pcre2_set_match_limit(set->limits, REGEX_MATCH_LIMIT);
+		pcre2_set_match_limit(set->limits, REGEX_MATCH_LIMIT), pcre2_set_heap_limit(set->limits, REGEX_HEAP_KIB);
 	problem[0] = 0;
 
 	/* Prefix rules first, the longest first, equal ones as listed; then the others as listed (3.2). */
@@ -150,10 +151,13 @@ static bool
 regex(const struct ruleset *set, const struct compiled *c, struct str url)
 {
 	pcre2_match_data *m = scratch();
+	int r = PCRE2_ERROR_JIT_STACKLIMIT;
 	if (!m)
 		return false;
-	int r = c->jit ? pcre2_jit_match(c->code, (PCRE2_SPTR)url.p, url.n, 0, 0, m, set->limits)
-	               : pcre2_match(c->code, (PCRE2_SPTR)url.p, url.n, 0, 0, m, set->limits);
+	if (c->jit)
+		r = pcre2_jit_match(c->code, (PCRE2_SPTR)url.p, url.n, 0, 0, m, set->limits);
+	if (r == PCRE2_ERROR_JIT_STACKLIMIT) /* a long URL and many alternatives: the interpreter has its frames on the heap */
+		r = pcre2_match(c->code, (PCRE2_SPTR)url.p, url.n, 0, PCRE2_NO_JIT, m, set->limits);
 	return r >= 0; /* at a limit: no match */
 }
 

@@ -206,6 +206,9 @@ main(void)
 	is_str(headers_joined(&h, STR("if-none-match"), &a), STR("W/\"abc\""), "4.3.1 [conditional-etag-weak-generate-weak]");
 	is_str(headers_joined(&h, STR("if-modified-since"), &a), headers_get(&m.headers, STR("last-modified")), "4.3.1: both validators");
 	is_int(h.n, 4, "4.3.1: the client's own conditions and range go, the rest stays [conditional-etag-vary-headers]");
+	heads(&h, &a, "If-None-Match: \"client\"\nRange: bytes=0-1\nAbc: 123");
+	judge_conditional(NULL, &h);
+	is_int(h.n, 1, "nothing stored: a plain request for the whole");
 	m = stored_of(&a, "", 200, "ETag: abcdef");
 	heads(&h, &a, "");
 	judge_conditional(&m, &h);

@@ -1,5 +1,6 @@
 /* Which policy a URL gets: the built-in table (behaviour.md 3.3), each rule kind (3.2), the header (3.6), and that no URL can hang us. */
 #include "tap.h"
+#include <pthread.h>
 #include "../../policy/key.h"
 #include "../../policy/rules.h"
 #include "../../common/clock.h"
@@ -70,10 +71,29 @@ static const struct { const char *url; enum policy policy; const char *rule; } k
 	{ "https://o/v/x", POLICY_Standard, "default" },
 };
 
+static void *
+ask(void *set)
+{
+	struct arena own;
+	uintptr_t wrong = 0;
+	arena_init(&own);
+	for (unsigned i = 0; i < 2000; i++) {
+		struct http_request req = { .method = METHOD_GET };
+		struct plan plan;
+		url_parse(&own, STR("http://d/dists/x/by-hash/SHA256/0a1b"), &req.url);
+		ruleset_plan(set, &req, STR_NONE, &own, &plan);
+		wrong += plan.policy != POLICY_StaleIfError;
+		arena_reset(&own);
+	}
+	arena_fini(&own);
+	return (void *)wrong;
+}
+
 int
 main(void)
 {
 	char problem[256];
+	pthread_t threads[4];
 	arena_init(&a);
 	struct ruleset *set = ruleset_new(rules_builtin, rules_builtin_n, POLICY_Standard, problem);
 	is_int(rules_builtin_n, 16, "the built-in rules are sixteen");
@@ -98,6 +118,13 @@ main(void)
 		arena_reset(&a);
 	}
 	note("plan of a URL that no built-in rule matches, parsed and hashed: %lld ns", (long long)(clock_mono() - start) * 1000000 / TIMES);
+	for (unsigned i = 0; i < 4; i++)
+		pthread_create(&threads[i], NULL, ask, set);
+	for (unsigned i = 0; i < 4; i++) {
+		void *wrong;
+		pthread_join(threads[i], &wrong);
+		ok(!wrong, "any thread may ask: %u", i);
+	}
 	ruleset_free(&set);
 	ok(set == NULL, "free sets to NULL");
 
@@ -129,6 +156,11 @@ main(void)
 	start = clock_mono();
 	is_int(plan_of(set, url, STR_NONE).policy, POLICY_Standard, "no URL can hang a worker: the match limit ends it");
 	ok(clock_mono() - start < 1000, "in good time");
+	ruleset_free(&set);
+
+	struct rule deep = { RULE_Regex, "/(?:(a)|(b))+!$", NULL, POLICY_NoCache, -1, -1, -1 };
+	set = ruleset_new(&deep, 1, POLICY_Standard, problem);
+	is_int(plan_of(set, url, STR_NONE).policy, POLICY_NoCache, "what matches matches, in a long URL too");
 	ruleset_free(&set);
 
 	enum policy q = POLICY_NoCache;
