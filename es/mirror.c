@@ -23,6 +23,7 @@
 #define READERS_MAX (COUNTERS_ROWS * READERS) /* slots in the lock file: as many processes as there can be */
 #define FULL_PERCENT 97
 #define RESERVE_MIN 48                    /* pages: what a small delete copies on write (three trees, four levels), some times over */
+#define AHEAD_MAX (16u << 20)             /* what a transaction may grow the database by, or 1/16 of the map; see keep_ahead */
 #define ROOM_MS 100                       /* a sum over the free list is good for this long */
 #define LOCK_WAIT_MS 1000                 /* for another process that opens or sets aside */
 #define DISK_FULL_MS 1000                 /* how often a full disk is tried again */
@@ -488,42 +489,47 @@ mirror_read_end(struct mirror *m, MDB_txn *txn)
 	pthread_mutex_unlock(&m->lock);
 }
 
+/* Makes the file n bytes long, with disk space behind them. It never gets shorter. */
+static int
+extend(int fd, off_t from, off_t n)
+{
+	int rc;
+
+	while ((rc = fallocate(fd, 0, from, n - from)) && errno == EINTR)
+		;
+	if (rc == 0)
+		return 0;
+	if (errno == ENOSPC || errno == EDQUOT)
+		return -ERR_FULL;
+	return ftruncate(fd, n) ? errno_err() : 0; /* this file system cannot fallocate: at least there will be no SIGBUS */
+}
+
 /* Keeps the file longer than what a transaction can grow the database by. The disk space is taken now, while there is some: a delete
  * needs fresh pages too, and must still work when the disk is full. Called with LMDB's write lock held. */
 static void
 keep_ahead(struct mirror *m)
 {
-	size_t ahead = m->map_size / 16 < (16 << 20) ? m->map_size / 16 : 16 << 20;
+	off_t ahead = (off_t)(m->map_size / 16 < AHEAD_MAX ? m->map_size / 16 : AHEAD_MAX), used, map;
 	MDB_envinfo info;
 	struct stat st;
-	off_t used, want;
-	int fd;
+	int fd, r = 0;
 
 	mdb_env_info(m->env, &info);
 	used = (off_t)((info.me_last_pgno + 1) * m->page);
-	if (m->file_size >= used + (off_t)ahead || m->file_size >= (off_t)info.me_mapsize) {
-		m->disk_full = false;
-		return;
-	}
-	if (mdb_env_get_fd(m->env, &fd) || fstat(fd, &st))
-		return;
-	want = used + 2 * (off_t)ahead;
-	if (want > (off_t)info.me_mapsize)
-		want = (off_t)info.me_mapsize;
-	m->disk_full = false;
-	if (st.st_size < want) {
-		int rc;
-		while ((rc = fallocate(fd, 0, st.st_size, want - st.st_size)) && (errno == EINTR || (errno == ENOSPC && want > used + (off_t)ahead)))
-			if (errno == ENOSPC && (want = used + (off_t)ahead) <= st.st_size) /* less will do */
-				break;
-		if (rc && (errno == ENOSPC || errno == EDQUOT))
-			m->disk_full = true;
-		else if (rc && ftruncate(fd, want)) /* this file system cannot fallocate: at least no SIGBUS */
-			log_debug("%s: cannot be extended: %m", m->file);
-		if (fstat(fd, &st))
+	map = (off_t)info.me_mapsize;
+	if (m->file_size < used + ahead && m->file_size < map) {
+		if (mdb_env_get_fd(m->env, &fd) || fstat(fd, &st))
 			return;
+		/* twice as far, so that it is needed less often; if the disk has not so much, once will do */
+		for (off_t times = 2; times; times--) {
+			off_t want = used + times * ahead < map ? used + times * ahead : map;
+			if (st.st_size >= want || (r = extend(fd, st.st_size, want)) == 0)
+				break;
+		}
+		if (fstat(fd, &st) == 0)
+			m->file_size = st.st_size;
 	}
-	m->file_size = st.st_size;
+	m->disk_full = r == -ERR_FULL;
 }
 
 int

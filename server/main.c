@@ -1,2 +1,43 @@
-/* main.c - the program: settings, then what the command line asks for. */
-int main(void) { return 0; }
+/* main.c - the program: settings first, then what the command line asks for. */
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+#include "../common/log.h"
+#include "../common/settings.h"
+#include "master.h"
+#include "request.h"
+
+int main(int argc, char **argv)
+{
+	title_init(argc, argv);
+	struct settings_command c = settings_init(argc, argv);
+	switch (c.ask) {
+	case ASK_HELP:
+		settings_help(stdout);
+		return 0;
+	case ASK_VERSION:
+		printf("passsage %s\n", PACKAGE_VERSION);
+		return 0;
+	case ASK_DUMP:
+		settings_dump(stdout);
+		return 0;
+	case ASK_MANUAL:
+		settings_manual(stdout);
+		return 0;
+	case ASK_SAMPLE:
+		settings_sample(stdout);
+		return 0;
+	case ASK_MARKDOWN:
+		settings_markdown(stdout);
+		return 0;
+	case ASK_RUN:
+		break;
+	}
+	if (c.argc > 0 && strcmp(c.argv[0], "steps") == 0) {
+		steps_print(stdout);
+		return 0;
+	}
+	if (c.argc > 0)
+		die(EX_USAGE, "%s: no such command (try --help)", c.argv[0]);
+	return master_run();
+}

@@ -1,0 +1,419 @@
+/* fetch.c - see fetch.h. The machine of tries stands in fetch_object; the way of a body in body_run. */
+#include "fetch.h"
+#include "../common/clock.h"
+#include "../common/err.h"
+#include "../common/log.h"
+#include "../policy/key.h"
+#include "heritage.h"
+#include "worker.h"
+
+#define TRIES 2                    /* an idempotent request is sent again once, when the origin broke off before its head */
+#define SLICE_MS 1000              /* how often a wait looks whether anybody is still interested */
+#define UNSHAREABLE_MS 10000       /* "not to be shared" is remembered: long enough for a crowd, short enough for an origin that changes its mind */
+#define UNSHAREABLE_ERROR_MS 1000  /* the same for an error status, which may be over in a moment */
+
+/* A body on its way into the store. It outlives the request that began it. */
+struct job {
+	struct pool_item item;     /* first */
+	struct worker *worker;
+	struct arena arena;
+	struct meta meta;
+	bool has_index;            /* a vary index document goes with it */
+	struct meta index;
+	struct fill *fill;
+	struct xfer *xfer;
+	const char *pending;       /* what the origin sent and the store did not take: for the readers that are there (fill_degrade) */
+	size_t pending_n;
+	bool degraded;
+};
+
+int64_t plan_connect_ms(const struct plan *p) { return p->connect_timeout_ms >= 0 ? p->connect_timeout_ms : conf()->connect_ms; }
+int64_t plan_read_ms(const struct plan *p) { return p->read_timeout_ms >= 0 ? p->read_timeout_ms : conf()->read_ms; }
+
+void upstream_headers(const struct http_request *req, struct headers *h)
+{
+	headers_copy(h, &req->headers);
+	headers_strip_hop_by_hop(h);
+	headers_set(h, STR("Host"), url_host_field(h->arena, &req->url));
+	headers_add(h, STR("Via"), str_c(heritage.via));
+}
+
+static struct job *job_new(struct worker *w, struct fill *fill)
+{
+	struct job *j = xcalloc(1, sizeof *j);
+	j->worker = w;
+	j->fill = fill;
+	arena_init(&j->arena);
+	return j;
+}
+
+static void job_free(struct job *j)
+{
+	httpc_end(&j->xfer);
+	arena_fini(&j->arena);
+	free(j);
+}
+
+/* ---- the documents: what is committed, and only then the key is free again, so that the object is never in neither place */
+
+static void committed(void *arg, int err)
+{
+	struct job *j = arg;
+	atomic_store(&heritage.shared.state->meta_bad, err < 0 ? 1 : 0);
+	if (err < 0)
+		count(COUNT_store_errors);
+	fill_done(&j->fill);
+	job_free(j);
+}
+
+static void commit(struct job *j)
+{
+	struct meta *docs[2] = { &j->meta, &j->index };
+	metadata_store_then(j->worker->metadata, (const struct meta *const *)docs, j->has_index ? 2 : 1, committed, j);
+}
+
+static void vary_index(struct job *j, const struct plan *plan)
+{
+	if (j->meta.vary.n == 0)
+		return;
+	meta_init(&j->index, &j->arena);
+	j->index.id = arena_dup(&j->arena, plan->vary_id);
+	j->index.vary = j->meta.vary;
+	j->index.doc_type = STR("vary_index");
+	j->index.stored_at = j->meta.stored_at;
+	j->has_index = true;
+}
+
+/* ---- the body */
+
+static void store_failed(struct job *j, int err)
+{
+	count(COUNT_store_errors);
+	if (atomic_exchange(&heritage.shared.state->store_bad, 1) == 0)
+		log_error("the store takes no more (%s): responses are served uncached until it does", err_text(err));
+	(void)j;
+}
+
+static void body_failed(struct job *j, int err)
+{
+	count(COUNT_fills_failed);
+	fill_fail(&j->fill, err, 0);
+	job_free(j);
+}
+
+static void body_complete(struct job *j)
+{
+	int err = fill_seal(j->fill, &j->arena, &j->meta.manifest);
+	if (err == -ERR_ORIGIN_SHORT) {
+		body_failed(j, err);
+		return;
+	}
+	if (err < 0) { /* whole for those who read it, but not in the store */
+		store_failed(j, err);
+		fill_done(&j->fill);
+		job_free(j);
+		return;
+	}
+	atomic_store(&heritage.shared.state->store_bad, 0);
+	j->meta.content_size = fill_total(j->fill);
+	count(COUNT_fills);
+	count_add(COUNT_stored_bytes, (uint64_t)j->meta.content_size);
+	httpc_end(&j->xfer); /* its connection is of use to others now */
+	commit(j);
+}
+
+/* The bytes go into the fill; when the store takes no more, to its readers only (invariant 6). May block when degraded. */
+static int append(struct job *j)
+{
+	int err = fill_append(j->fill, j->pending, j->pending_n);
+	if ((err == -ERR_FULL || err == -ERR_SYSTEM) && !j->degraded) {
+		store_failed(j, err);
+		j->degraded = true;
+		if ((err = fill_degrade(j->fill)) == 0)
+			return -ERR_AGAIN;
+	}
+	if (err == 0)
+		j->pending_n = 0;
+	return err;
+}
+
+/* Moves bytes from the origin into the fill. true: the job is over (and gone). May it block? Otherwise as long as bytes come at once. */
+static bool body_run(struct job *j, bool may_block)
+{
+	for (;;) {
+		const void *p;
+		int err = 0;
+		if (j->pending_n == 0) {
+			int64_t n = httpc_read(j->xfer, &p, may_block ? NEVER : 0);
+			if (n == -ERR_AGAIN)
+				return false;
+			if (n == 0) {
+				body_complete(j);
+				return true;
+			}
+			if (n < 0) {
+				count(COUNT_upstream_errors);
+				body_failed(j, (int)n);
+				return true;
+			}
+			j->pending = p;
+			j->pending_n = (size_t)n;
+		}
+		while ((err = append(j)) == -ERR_AGAIN)
+			if (!may_block)
+				return false;
+		if (err < 0) {
+			body_failed(j, err);
+			return true;
+		}
+	}
+}
+
+static void job_run(struct pool_item *it)
+{
+	struct job *j = (struct job *)it;
+	pool_blocking(j->worker->pool);
+	while (!body_run(j, true)) /* the read time-out is httpc's */
+		;
+}
+
+/* ---- the head */
+
+static bool send_again(const struct http_request *req, int err, int try)
+{
+	return try < TRIES && err_again(err) && err != -ERR_ORIGIN_TIMEOUT && (http_method_safe(req->method) || req->method == METHOD_PUT || req->method == METHOD_DELETE);
+}
+
+static int final_head(const struct fetch_ask *ask, struct xfer *x, struct arena *a, struct http_response *resp)
+{
+	for (;;) {
+		headers_init(&resp->headers, a);
+		int r = httpc_head(x, a, resp, clock_mono() + SLICE_MS);
+		if (r == -ERR_TIMEOUT) {
+			if (ask->abandoned != NULL && ask->abandoned(ask->arg))
+				return -ERR_CLIENT_GONE;
+			continue;
+		}
+		if (r < 0)
+			return r;
+		if (resp->status >= 200 || resp->status == 101)
+			return 0;
+		if (ask->interim != NULL && resp->status != 100)
+			ask->interim(ask->arg, resp);
+	}
+}
+
+static int ask_origin(const struct fetch_ask *ask, const struct meta *stored, bool to_store, struct arena *a, struct xfer **x, struct http_response *resp, char problem[256])
+{
+	struct headers h;
+	headers_init(&h, a);
+	upstream_headers(ask->request, &h);
+	if (stored != NULL)
+		judge_conditional(stored, &h);
+	else if (to_store) { /* the whole is fetched and stored; the client's conditions and ranges are answered from it */
+		static const struct str own[] = { { "Range", 5 }, { "If-Range", 8 }, { "If-None-Match", 13 }, { "If-Modified-Since", 17 } };
+		for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+			headers_remove(&h, own[i]);
+	}
+	const struct httpc_request hr = { .method = ask->request->method_name, .url = ask->request->url.text, .headers = &h, .body_length = -1,
+	                                  .connect_timeout_ms = plan_connect_ms(ask->plan), .read_timeout_ms = plan_read_ms(ask->plan) };
+	for (int try = 1;; try++) {
+		count(COUNT_upstream_requests);
+		int r = httpc_begin(ask->worker->httpc, &hr, x);
+		if (r == 0)
+			r = final_head(ask, *x, a, resp);
+		if (r == 0)
+			return 0;
+		snprintf(problem, 256, "%s", *x != NULL && *httpc_problem(*x) ? httpc_problem(*x) : err_text(r));
+		httpc_end(x);
+		if (r != -ERR_CLIENT_GONE)
+			count(COUNT_upstream_errors);
+		if (!send_again(ask->request, r, try))
+			return r;
+		count(COUNT_upstream_retries);
+	}
+}
+
+static void release(struct fill **fill, int err, int64_t unshareable_ms)
+{
+	if (*fill != NULL)
+		fill_fail(fill, err, unshareable_ms);
+}
+
+/* The answer becomes an object. The caller gets a reader, the rest of the body is the job's. -ERR_X: it cannot, *fill and *x are as before. */
+static int begin_storing(const struct fetch_ask *ask, struct fill **fill, struct xfer **x, int64_t requested, int64_t answered, struct arena *a,
+                         struct fetched *out)
+{
+	struct job *j = job_new(ask->worker, NULL);
+	int64_t length = -1;
+	judge_meta(ask->plan, ask->request, &out->response, requested, answered, &j->arena, &j->meta);
+	j->meta.id = j->meta.vary.n > 0 ? key_variant_id(&j->arena, ask->plan->id, j->meta.vary_request) : arena_dup(&j->arena, ask->plan->id);
+	vary_index(j, ask->plan);
+	if (http_content_length(&out->response.headers, &length) < 0)
+		length = -1;
+	j->meta.content_size = length;
+	meta_copy(&out->meta, &j->meta, a);
+	int r = fill_head(*fill, meta_encode(&j->meta, &j->arena), length);
+	if (r < 0) {
+		job_free(j);
+		return r;
+	}
+	j->fill = *fill;
+	j->xfer = *x;
+	*fill = NULL;
+	*x = NULL;
+	out->reader = fill_reader(j->fill);
+	if (!body_run(j, false)) {
+		j->item.run = job_run;
+		pool_submit(j->worker->pool, &j->item);
+	}
+	return 0;
+}
+
+struct freshened { struct worker *worker; struct arena arena; struct meta meta; struct fill *fill; };
+
+static void freshened_committed(void *arg, int err)
+{
+	struct freshened *f = arg;
+	(void)err;
+	release(&f->fill, -ERR_AGAIN, 0); /* who waited looks again, and finds it fresh */
+	arena_fini(&f->arena);
+	free(f);
+}
+
+static void store_freshened(struct worker *w, const struct meta *m, struct fill **fill)
+{
+	struct freshened *f = xcalloc(1, sizeof *f);
+	f->worker = w;
+	arena_init(&f->arena);
+	meta_copy(&f->meta, m, &f->arena);
+	f->fill = *fill;
+	*fill = NULL;
+	const struct meta *doc = &f->meta;
+	metadata_store_then(w->metadata, &doc, 1, freshened_committed, f);
+}
+
+void fetch_object(const struct fetch_ask *ask, struct arena *a, struct fetched *out)
+{
+	const struct settings *s = conf();
+	const struct judge_options opt = judge_settings(s);
+	struct fill *fill = ask->fill != NULL ? *ask->fill : NULL;
+	struct xfer *x = NULL;
+	if (ask->fill != NULL)
+		*ask->fill = NULL;
+	*out = (struct fetched){ .outcome = OUTCOME_RELAY };
+	pool_blocking(ask->worker->pool);
+	int64_t requested = clock_wall();
+	const struct meta *stored = ask->stored;
+again:
+	out->err = ask_origin(ask, stored, fill != NULL, a, &x, &out->response, out->problem);
+	int64_t answered = clock_wall();
+	if (out->err < 0) {
+		out->outcome = out->err == -ERR_CLIENT_GONE ? OUTCOME_RELAY : judge_failure(&opt, ask->plan, ask->request, ask->stored, answered);
+		/* the crowd fails with us, each by its own policy; but a client that left is no reason for the others to fail */
+		release(&fill, out->err == -ERR_CLIENT_GONE ? -ERR_FILL_FAILED : out->err, 0);
+		return;
+	}
+	out->outcome = judge_response(&opt, ask->plan, ask->request, stored, &out->response, answered);
+	switch (out->outcome) {
+	case OUTCOME_REFETCH:
+		httpc_end(&x);
+		if (stored != NULL) {
+			stored = NULL;
+			goto again; /* once: without anything to validate, a 304 is no REFETCH */
+		}
+		out->err = -ERR_ORIGIN_PROTOCOL;
+		out->outcome = OUTCOME_RELAY;
+		release(&fill, out->err, 0);
+		return;
+	case OUTCOME_INVALIDATE:
+		metadata_invalidate_later(ask->worker->metadata, stored->id);
+		out->outcome = OUTCOME_RELAY;
+		break;
+	case OUTCOME_STORE:
+		if (fill != NULL && begin_storing(ask, &fill, &x, requested, answered, a, out) == 0)
+			return;
+		out->outcome = OUTCOME_RELAY;
+		break;
+	case OUTCOME_FRESHEN:
+		meta_copy(&out->meta, ask->stored, a);
+		judge_freshen(&out->meta, &out->response, requested, answered, a);
+		httpc_end(&x);
+		store_freshened(ask->worker, &out->meta, &fill);
+		return;
+	case OUTCOME_SERVE_STALE:
+		httpc_end(&x);
+		out->err = -ERR_ORIGIN_PROTOCOL;
+		snprintf(out->problem, sizeof out->problem, "the origin answered %d", out->response.status);
+		release(&fill, -ERR_ORIGIN_BROKEN, 0);
+		return;
+	case OUTCOME_RELAY:
+		break;
+	}
+	release(&fill, -ERR_UNSHAREABLE, out->response.status >= 400 ? UNSHAREABLE_ERROR_MS : UNSHAREABLE_MS);
+	out->xfer = x;
+}
+
+/* ---- in the background */
+
+struct background {
+	struct pool_item item; /* first */
+	struct worker *worker;
+	struct arena arena;
+	struct plan plan;
+	struct http_request request;
+	struct meta stored;
+	struct fill *fill;
+};
+
+static void background_run(struct pool_item *it)
+{
+	struct background *b = (struct background *)it;
+	struct fetched got;
+	const struct fetch_ask ask = { .worker = b->worker, .plan = &b->plan, .request = &b->request, .stored = &b->stored, .fill = &b->fill };
+	fetch_object(&ask, &b->arena, &got);
+	httpc_end(&got.xfer);
+	fill_leave(&got.reader);
+	atomic_fetch_sub(&b->worker->background, 1);
+	arena_fini(&b->arena);
+	free(b);
+}
+
+static void request_copy(struct http_request *dst, const struct http_request *src, struct arena *a)
+{
+	*dst = *src;
+	dst->method_name = STR("GET");
+	dst->method = METHOD_GET;
+	headers_init(&dst->headers, a);
+	headers_copy(&dst->headers, &src->headers);
+	url_parse(a, src->url.text, &dst->url);
+}
+
+void fetch_background(struct worker *w, const struct plan *plan, const struct http_request *req, const struct meta *stored)
+{
+	if (atomic_fetch_add(&w->background, 1) >= BACKGROUND_MAX || !pool_spare(w->pool)) {
+		atomic_fetch_sub(&w->background, 1);
+		return;
+	}
+	struct fill *fill = NULL;
+	enum fill_claim c = fill_claim(heritage.shared.fills, w->chunks, stored->id, w->index, conf()->chunk_size, &fill);
+	if (c != FILL_WRITER) { /* somebody is at it */
+		if (c == FILL_READER)
+			fill_leave(&fill);
+		atomic_fetch_sub(&w->background, 1);
+		return;
+	}
+	struct background *b = xcalloc(1, sizeof *b);
+	arena_init(&b->arena);
+	b->worker = w;
+	b->fill = fill;
+	b->plan = *plan;
+	b->plan.key_url = arena_dup(&b->arena, plan->key_url);
+	b->plan.id = arena_dup(&b->arena, plan->id);
+	b->plan.vary_id = arena_dup(&b->arena, plan->vary_id);
+	request_copy(&b->request, req, &b->arena);
+	meta_copy(&b->stored, stored, &b->arena);
+	b->item.run = background_run;
+	count(COUNT_background);
+	pool_submit(w->pool, &b->item);
+}

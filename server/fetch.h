@@ -1,0 +1,41 @@
+/* fetch.h - origin → object. Knows the origin and the object, never the client.
+ * A fetch runs in its caller's thread until the origin's head was judged, and on through the body as long as bytes are there at once (a small
+ * object is thus complete without any hand-over); what is left of the body is finished by another thread of the pool. */
+#pragma once
+#include "../common/httpc.h"
+#include "../policy/judge.h"
+#include "../s3/fill.h"
+
+struct worker;
+
+/* 1xx answers on the way (103 Early Hints); not called for 100 and 101 */
+typedef void fetch_interim_f(void *arg, const struct http_response *);
+
+struct fetch_ask {
+	struct worker *worker;
+	const struct plan *plan;
+	const struct http_request *request;   /* as the client sent it */
+	const struct meta *stored;            /* what would be validated or served stale; NULL none */
+	struct fill **fill;                   /* the claim (FILL_WRITER): taken over. NULL: nothing is stored */
+	fetch_interim_f *interim;             /* may be NULL */
+	bool (*abandoned)(void *arg);         /* asked about once a second while nothing comes: nobody is interested any more. May be NULL */
+	void *arg;
+};
+struct fetched {
+	enum outcome outcome;
+	int err;                              /* no answer at all: -ERR_X, and outcome says whether stale may be served (SERVE_STALE) or not (RELAY) */
+	char problem[256];
+	struct http_response response;        /* the origin's head, in the caller's arena */
+	struct meta meta;                     /* STORE: what is being stored; FRESHEN: what is stored, renewed */
+	struct fill *reader;                  /* STORE: the caller's */
+	struct xfer *xfer;                    /* RELAY of an answer: its body, the caller's */
+};
+void fetch_object(const struct fetch_ask *, struct arena *, struct fetched *);
+
+/* Asks the origin again in the background, at most once at a time for an object however many ask, and at most BACKGROUND_MAX together. */
+void fetch_background(struct worker *, const struct plan *, const struct http_request *, const struct meta *stored);
+
+/* The header section for the origin: end-to-end fields of the client, Via added. */
+void upstream_headers(const struct http_request *, struct headers *out);
+int64_t plan_connect_ms(const struct plan *);
+int64_t plan_read_ms(const struct plan *);

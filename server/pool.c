@@ -1,0 +1,297 @@
+/* pool.c - see pool.h */
+#include "pool.h"
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include "../common/arena.h"
+#include "../common/clock.h"
+#include "../common/counters.h"
+#include "../common/err.h"
+#include "../common/log.h"
+
+enum { ITEM_RUNNING, ITEM_PARKED, ITEM_RUNNING_EVENT }; /* zeroed memory is nobody's to take */
+enum { BATCH = 64 };            /* events taken at once: the more, the fewer system calls under load */
+#define POOL_IDLE_MS 5000       /* long enough to outlive a burst's pauses, short enough to give its stacks back */
+#define POLL_MS 1000            /* the tick */
+#define WAKE UINT64_MAX         /* the name of wakefd among the events */
+
+struct pool {
+	struct pool_options o;
+	int epfd, wakefd;
+	pthread_mutex_t lock;
+	pthread_cond_t work;        /* followers wait here */
+	struct pool_item *first, **last;
+	unsigned threads, idle, numbers_n;
+	uint8_t *numbers;           /* which thread numbers are taken */
+	bool polling, stop;
+	_Atomic int64_t next_tick;
+};
+
+static void *thread_main(void *);
+
+struct pool *pool_new(const struct pool_options *o)
+{
+	struct pool *p = xcalloc(1, sizeof *p);
+	p->o = *o;
+	p->epfd = epoll_create1(EPOLL_CLOEXEC);
+	if (p->epfd < 0)
+		die(71, "epoll_create1: %s", strerror(errno));
+	p->wakefd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLET, .data.u64 = WAKE };
+	if (p->wakefd < 0 || epoll_ctl(p->epfd, EPOLL_CTL_ADD, p->wakefd, &ev) < 0)
+		die(71, "eventfd: %s", strerror(errno));
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_condattr_t attr;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&p->work, &attr);
+	pthread_condattr_destroy(&attr);
+	p->last = &p->first;
+	p->numbers_n = o->threads_max + 1;
+	p->numbers = xcalloc(p->numbers_n, 1);
+	return p;
+}
+
+/* Events name items by index and generation, so that a late one for a connection that is gone hits nobody. */
+static uint64_t item_name(struct pool *p, struct pool_item *it)
+{
+	size_t index = (size_t)((char *)it - (char *)p->o.items) / p->o.item_size;
+	return (uint64_t)it->generation << 32 | index;
+}
+
+static struct pool_item *item_at(struct pool *p, uint32_t index)
+{
+	return (struct pool_item *)((char *)p->o.items + index * p->o.item_size);
+}
+
+int pool_watch(struct pool *p, int fd, struct pool_item *it)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.u64 = item_name(p, it) };
+	return epoll_ctl(p->epfd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -ERR_SYSTEM : 0;
+}
+
+int pool_listen(struct pool *p, int fd, struct pool_item *it)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLEXCLUSIVE, .data.u64 = item_name(p, it) };
+	it->listening = true;
+	return epoll_ctl(p->epfd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -ERR_SYSTEM : 0;
+}
+
+void pool_unwatch(struct pool *p, int fd) { epoll_ctl(p->epfd, EPOLL_CTL_DEL, fd, NULL); }
+void pool_unlisten(struct pool *p, int fd) { epoll_ctl(p->epfd, EPOLL_CTL_DEL, fd, NULL); }
+
+bool pool_park(struct pool_item *it)
+{
+	int expect = ITEM_RUNNING;
+	if (atomic_compare_exchange_strong(&it->state, &expect, ITEM_PARKED))
+		return true;
+	atomic_store(&it->state, ITEM_RUNNING); /* an event came: it is used up by going on */
+	return false;
+}
+
+void pool_item_parked(struct pool_item *it) { atomic_store(&it->state, ITEM_PARKED); }
+
+bool pool_seize(struct pool_item *it)
+{
+	int expect = ITEM_PARKED;
+	return atomic_compare_exchange_strong(&it->state, &expect, ITEM_RUNNING);
+}
+
+static void enqueue(struct pool *p, struct pool_item *it) /* with the lock */
+{
+	it->next = NULL;
+	*p->last = it;
+	p->last = &it->next;
+}
+
+static bool spawn(struct pool *p) /* with the lock */
+{
+	if (p->threads >= p->o.threads_max || p->stop)
+		return false;
+	pthread_attr_t attr;
+	pthread_t t;
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, p->o.stack);
+	p->threads++;
+	int r = pthread_create(&t, &attr, thread_main, p);
+	pthread_attr_destroy(&attr);
+	if (r != 0) {
+		p->threads--;
+		return false;
+	}
+	count(COUNT_threads);
+	return true;
+}
+
+static void call_somebody(struct pool *p) /* with the lock: somebody else shall look after queue and epoll */
+{
+	if (p->idle > 0)
+		pthread_cond_signal(&p->work);
+	else if (!spawn(p) && p->first != NULL) {
+		count(COUNT_threads_limited);
+		if (p->polling) /* the last one that is free sleeps in epoll */
+			eventfd_write(p->wakefd, 1);
+	}
+}
+
+int pool_wakefd(struct pool *p) { return p->wakefd; }
+
+void pool_submit(struct pool *p, struct pool_item *it)
+{
+	pthread_mutex_lock(&p->lock);
+	enqueue(p, it);
+	call_somebody(p);
+	pthread_mutex_unlock(&p->lock);
+}
+
+void pool_blocking(struct pool *p)
+{
+	pthread_mutex_lock(&p->lock);
+	if (!p->polling || p->first != NULL)
+		call_somebody(p);
+	pthread_mutex_unlock(&p->lock);
+}
+
+bool pool_spare(struct pool *p)
+{
+	pthread_mutex_lock(&p->lock);
+	bool spare = p->idle > 0 || p->threads < p->o.threads_max - p->o.threads_max / 4;
+	pthread_mutex_unlock(&p->lock);
+	return spare;
+}
+
+unsigned pool_threads(struct pool *p)
+{
+	pthread_mutex_lock(&p->lock);
+	unsigned n = p->threads;
+	pthread_mutex_unlock(&p->lock);
+	return n;
+}
+
+static void poll_once(struct pool *p) /* called and left with the lock; p->polling is ours */
+{
+	struct epoll_event ev[BATCH];
+	pthread_mutex_unlock(&p->lock);
+	int n = epoll_wait(p->epfd, ev, BATCH, POLL_MS);
+	bool woken = false;
+	for (int i = 0; i < n; i++)
+		woken |= ev[i].data.u64 == WAKE;
+	int64_t now = clock_mono(), due = atomic_load_explicit(&p->next_tick, memory_order_relaxed);
+	if ((woken || now >= due) && atomic_compare_exchange_strong(&p->next_tick, &due, now + POLL_MS) && p->o.tick)
+		p->o.tick(p->o.arg);
+	/* New connections first: what they have sent is in the next batch. No other thread polls meanwhile, so the event is not seen twice. */
+	for (int i = 0; i < n; i++) {
+		uint32_t index = (uint32_t)ev[i].data.u64;
+		if (ev[i].data.u64 != WAKE && index < p->o.items_n && item_at(p, index)->listening)
+			p->o.accept(p->o.arg, item_at(p, index));
+	}
+	pthread_mutex_lock(&p->lock);
+	for (int i = 0; i < n; i++) {
+		uint32_t index = (uint32_t)ev[i].data.u64, generation = (uint32_t)(ev[i].data.u64 >> 32);
+		if (ev[i].data.u64 == WAKE || index >= p->o.items_n)
+			continue;
+		struct pool_item *it = item_at(p, index);
+		if (it->listening || atomic_load(&it->generation) != generation)
+			continue;
+		if (ev[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+			atomic_store(&it->ended, true);
+		int state = atomic_load(&it->state);
+		for (;;) {
+			if (state == ITEM_PARKED) {
+				if (atomic_compare_exchange_weak(&it->state, &state, ITEM_RUNNING)) {
+					enqueue(p, it);
+					break;
+				}
+			} else if (state == ITEM_RUNNING) {
+				if (atomic_compare_exchange_weak(&it->state, &state, ITEM_RUNNING_EVENT))
+					break;
+			} else
+				break;
+		}
+	}
+}
+
+static void thread_loop(struct pool *p)
+{
+	pthread_mutex_lock(&p->lock);
+	while (!p->stop) {
+		struct pool_item *it = p->first;
+		if (it != NULL) {
+			p->first = it->next;
+			if (p->first == NULL)
+				p->last = &p->first;
+			pthread_mutex_unlock(&p->lock);
+			count(COUNT_threads_busy);
+			it->run(it);
+			count_sub(COUNT_threads_busy, 1);
+			pthread_mutex_lock(&p->lock);
+		} else if (!p->polling) {
+			p->polling = true;
+			poll_once(p);
+			p->polling = false;
+		} else {
+			struct timespec until;
+			clock_gettime(CLOCK_MONOTONIC, &until);
+			until.tv_sec += POOL_IDLE_MS / 1000;
+			p->idle++;
+			int r = pthread_cond_timedwait(&p->work, &p->lock, &until);
+			p->idle--;
+			if (r == ETIMEDOUT && p->first == NULL && p->polling)
+				break;
+		}
+	}
+	pthread_mutex_unlock(&p->lock);
+}
+
+static unsigned take_number(struct pool *p)
+{
+	unsigned n = 0;
+	pthread_mutex_lock(&p->lock);
+	while (n < p->numbers_n - 1 && p->numbers[n])
+		n++;
+	p->numbers[n] = 1;
+	pthread_mutex_unlock(&p->lock);
+	return n;
+}
+
+static void *thread_main(void *arg)
+{
+	struct pool *p = arg;
+	unsigned number = take_number(p);
+	if (p->o.thread_start)
+		p->o.thread_start(p->o.arg, number);
+	thread_loop(p);
+	if (p->o.thread_end)
+		p->o.thread_end(p->o.arg, number);
+	pthread_mutex_lock(&p->lock);
+	p->numbers[number] = 0;
+	p->threads--;
+	pthread_mutex_unlock(&p->lock);
+	count_sub(COUNT_threads, 1);
+	return NULL;
+}
+
+void pool_run(struct pool *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->threads++;
+	pthread_mutex_unlock(&p->lock);
+	count(COUNT_threads);
+	unsigned number = take_number(p);
+	if (p->o.thread_start)
+		p->o.thread_start(p->o.arg, number);
+	while (!p->stop)
+		thread_loop(p); /* the first thread never idles away */
+}
+
+void pool_stop(struct pool *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->stop = true;
+	pthread_cond_broadcast(&p->work);
+	pthread_mutex_unlock(&p->lock);
+}

@@ -1,0 +1,206 @@
+/* request.c - see request.h */
+#include "request.h"
+#include <sys/random.h>
+#include "../common/clock.h"
+#include "../common/err.h"
+#include "../common/log.h"
+#include "worker.h"
+
+#define TO(step) (1u << STEP_##step)
+static const struct { const char *name, *text; step_f *run; unsigned to; } steps[] = {
+#define STEP(n, t, words) [STEP_##n] = { #n, words, step_##n, t },
+#include "tbl/steps.h"
+};
+
+_Thread_local struct thread *thread_self;
+
+const char *step_name(enum req_step s) { return s < STEP_MAX ? steps[s].name : "idle"; }
+
+void steps_print(FILE *f)
+{
+	for (unsigned i = 0; i < STEP_MAX; i++) {
+		fprintf(f, "%-8s", steps[i].name);
+		const char *sep = " -> ";
+		for (unsigned j = 0; j < STEP_MAX; j++)
+			if (steps[i].to & 1u << j) {
+				fprintf(f, "%s%s", sep, steps[j].name);
+				sep = ", ";
+			}
+		fprintf(f, "\n           %s\n", steps[i].text);
+	}
+}
+
+static uint64_t rotl(uint64_t x, int k) { return x << k | x >> (64 - k); }
+
+/* xoshiro256**, seeded by the kernel once a thread: identifiers need to be unique, not secret */
+static uint64_t random64(struct thread *t)
+{
+	uint64_t *s = t->random;
+	while ((s[0] | s[1] | s[2] | s[3]) == 0)
+		if (getrandom(s, sizeof t->random, 0) != sizeof t->random)
+			s[0] = (uint64_t)clock_mono() ^ (uint64_t)(uintptr_t)t;
+	uint64_t r = rotl(s[1] * 5, 7) * 9, x = s[1] << 17;
+	s[2] ^= s[0];
+	s[3] ^= s[1];
+	s[1] ^= s[2];
+	s[0] ^= s[3];
+	s[2] ^= x;
+	s[3] = rotl(s[3], 45);
+	return r;
+}
+
+void request_id_new(char out[37])
+{
+	static const char hex[] = "0123456789abcdef";
+	uint64_t r[2] = { random64(thread_self), random64(thread_self) };
+	uint8_t b[16];
+	memcpy(b, r, sizeof b);
+	b[6] = (b[6] & 0x0f) | 0x40;
+	b[8] = (b[8] & 0x3f) | 0x80;
+	char *o = out;
+	for (int i = 0; i < 16; i++) {
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*o++ = '-';
+		*o++ = hex[b[i] >> 4];
+		*o++ = hex[b[i] & 15];
+	}
+	*o = 0;
+}
+
+static void score(struct request *r, int step)
+{
+	struct score_thread *s = thread_self->score;
+	if (s == NULL)
+		return;
+	atomic_store_explicit(&s->step, step, memory_order_relaxed);
+	if (step == STEP_route) {
+		atomic_store_explicit(&s->since, r->started, memory_order_relaxed);
+		size_t n = r->http.url.text.n < sizeof s->what - 1 ? r->http.url.text.n : sizeof s->what - 1;
+		memcpy(s->what, r->http.url.text.p ? r->http.url.text.p : "", n);
+		s->what[n] = 0;
+	}
+}
+
+static void begin(struct request *r, struct conn *c)
+{
+	arena_reset(&thread_self->arena);
+	*r = (struct request){ .worker = c->worker, .conn = c, .arena = &thread_self->arena, .started = clock_wall(),
+	                       .started_mono = clock_mono(), .served_age = -1, .reason = REASON_error_page };
+	request_id_new(r->id);
+	headers_init(&r->http.headers, r->arena);
+	headers_init(&r->response.headers, r->arena);
+}
+
+static int run(struct request *r, enum req_step first)
+{
+	struct conn *c = r->conn;
+	for (r->step = first;;) {
+		score(r, (int)r->step);
+		if (r->step == STEP_record)
+			break;
+		enum req_step next = steps[r->step].run(r);
+		INVARIANT(next < STEP_MAX && steps[r->step].to & 1u << next && next > r->step);
+		r->step = next;
+	}
+	step_record(r);
+	object_close(&r->object);
+	httpc_end(&r->xfer);
+	score(r, -1);
+	if (r->broken || c->fd < 0)
+		return -1;
+	if (!r->framing.keep_alive || atomic_load_explicit(&heritage.shared.state->draining, memory_order_relaxed))
+		return 0;
+	return 1;
+}
+
+int request_run(struct conn *c, struct str head)
+{
+	struct request r;
+	const struct settings *s = conf();
+	const struct http1_limits limits = { .line = s->line_max, .head = s->head_max, .fields = (unsigned)s->fields_max };
+	begin(&r, c);
+	count(COUNT_requests);
+	int e = http1_request(head, c->in_tunnel ? &c->tunnel : NULL, &limits, r.arena, &r.http, &r.framing, &r.target);
+	if (e < 0) {
+		count(COUNT_requests_bad);
+		r.framing.keep_alive = false;
+		request_error(&r, e, "");
+		return run(&r, STEP_deliver);
+	}
+	if (r.framing.body == BODY_CHUNKED)
+		http1_chunked_init(&r.chunked, r.arena, NULL);
+	r.body_left = r.framing.body == BODY_LENGTH ? r.framing.length : r.framing.body == BODY_CHUNKED ? -1 : 0;
+	return run(&r, STEP_route);
+}
+
+int request_refuse(struct conn *c, int err)
+{
+	struct request r;
+	begin(&r, c);
+	count(COUNT_requests);
+	count(COUNT_requests_bad);
+	request_error(&r, err, "");
+	return run(&r, STEP_deliver);
+}
+
+int64_t request_body(struct request *r, void *buf, size_t n)
+{
+	int64_t got, stall = conf()->client_read_ms;
+	if (r->body_left == 0)
+		return 0;
+	if (r->body_left > 0) {
+		got = conn_read_wait(r->conn, buf, (int64_t)n < r->body_left ? n : (size_t)r->body_left, clock_mono() + stall);
+		if (got > 0)
+			r->body_left -= got;
+		return got == 0 ? -ERR_CLIENT_GONE : got;
+	}
+	for (;;) { /* chunked: what is read beyond the body's end belongs to the next request, so read no more than a piece and put back */
+		struct str out;
+		size_t used;
+		char piece[4096];
+		got = conn_read_wait(r->conn, piece, n < sizeof piece ? n : sizeof piece, clock_mono() + stall);
+		if (got <= 0)
+			return got == 0 ? -ERR_CLIENT_GONE : got;
+		size_t made = 0, at = 0;
+		int done = 0;
+		while (at < (size_t)got && done == 0) {
+			done = http1_chunked_feed(&r->chunked, piece + at, (size_t)got - at, &used, &out);
+			if (done < 0)
+				return done;
+			memcpy((char *)buf + made, out.p, out.n);
+			made += out.n;
+			at += used;
+			if (used == 0 && done == 0)
+				break;
+		}
+		if (at < (size_t)got)
+			conn_unread(r->conn, piece + at, (size_t)got - at);
+		if (done > 0)
+			r->body_left = 0;
+		if (made > 0 || done > 0)
+			return (int64_t)made;
+	}
+}
+
+void request_answer(struct request *r, const struct page *p)
+{
+	object_close(&r->object);
+	httpc_end(&r->xfer);
+	r->page = true;
+	r->has_meta = r->cached = r->joined = false;
+	r->response.status = p->status;
+	r->response.headers = p->headers;
+	r->object = object_memory(p->body);
+}
+
+void request_error(struct request *r, int err, const char *problem)
+{
+	struct page p;
+	const struct errorpage_context ctx = { .request_id = str_c(r->id), .proxy = str_c(heritage.via_name) };
+	r->err = err;
+	snprintf(r->problem, sizeof r->problem, "%s", problem != NULL && *problem ? problem : err_text(err));
+	r->reason = REASON_error_page;
+	count(COUNT_errors);
+	errorpage_make(&ctx, err, r->problem, &r->http, r->arena, &p);
+	request_answer(r, &p);
+}

@@ -1,0 +1,83 @@
+/* request.h - one request on its way (tbl/steps.h): what each step found out, in the order in which they do.
+ * It lives on its handler's stack; everything it points to is in the thread's arena or registered with defer. */
+#pragma once
+#include "../common/httpc.h"
+#include "../policy/judge.h"
+#include "../s3/object.h"
+#include "conn.h"
+#include "errorpage.h"
+#include "http1.h"
+
+enum req_step {
+#define STEP(name, to, text) STEP_##name,
+#include "tbl/steps.h"
+	STEP_MAX
+};
+
+struct request {
+	/* who asks */
+	struct worker *worker;
+	struct conn *conn;
+	struct arena *arena;
+	char id[37];
+	int64_t started, started_mono;    /* ms */
+	enum req_step step;
+
+	/* what is asked: parse */
+	struct http_request http;
+	struct http1_framing framing;
+	enum http1_target target;
+	int64_t body_left;                /* of the request's body: not yet read; -1 chunked and not at its end */
+	struct http1_chunked chunked;
+
+	/* plan, lookup, judge */
+	struct plan plan;
+	bool planned;
+	struct meta stored;               /* the selected variant */
+	bool has_stored;
+	struct str fetch_id;              /* under which name the response would be stored; the fill's key */
+	bool look_again;                  /* somebody else was at it meanwhile */
+	struct judgement judgement;
+	enum reason reason;
+
+	/* what is answered: exactly one of page, object and xfer is the body's source (none: no body) */
+	struct http_response response;    /* status and end-to-end fields */
+	struct meta meta;                 /* of a response that is or will be stored */
+	bool has_meta;
+	struct object *object;
+	struct xfer *xfer;
+	bool page;                        /* our own words */
+	bool cached, joined, stale, revalidated;
+	int64_t served_age;               /* s, -1 none */
+
+	/* how it went */
+	int err;                          /* -ERR_X: why it failed, 0 */
+	char problem[256];                /* the same in words */
+	bool head_sent, broken;           /* broken: the connection must not be used again */
+	uint64_t bytes_sent;
+};
+
+/* Runs one request whose head is complete. > 0: the connection goes on, 0: it must be closed gently, < 0: it is dead or not ours any more. */
+int request_run(struct conn *, struct str head);
+/* The head is not HTTP that we take (err: -ERR_X): says so to the client. 0 when said, < 0 when not even that. */
+int request_refuse(struct conn *, int err);
+
+/* The next bytes of the request's body, decoded, into buf: > 0, 0 at the end, -ERR_X. Sends nothing. */
+int64_t request_body(struct request *, void *buf, size_t n);
+/* Makes page the answer (an error of our own words, an onboarding page). */
+void request_answer(struct request *, const struct page *);
+void request_error(struct request *, int err, const char *problem);
+
+/* Shared by the steps. */
+int request_look_up(struct request *, struct str *fetch_id);   /* stored, has_stored */
+int request_serve_stored(struct request *);                    /* stored becomes the answer */
+void request_variant(struct request *, struct str vary);       /* fetch_id becomes that of the variant that this request selects */
+void request_interim(struct request *, const struct http_response *); /* a 1xx on the way */
+bool request_loops(const struct request *);                    /* it is to ourselves, or has been here */
+bool request_onboards(struct str host);                        /* our pages stand below this host */
+
+typedef enum req_step step_f(struct request *);
+#define STEP(name, to, text) step_f step_##name;
+#include "tbl/steps.h"
+const char *step_name(enum req_step);
+void steps_print(FILE *);             /* the table as a graph, for the manual */

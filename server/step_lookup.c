@@ -1,0 +1,132 @@
+/* step_lookup.c - what is stored for the request, and the verdict on it. Also opens it. */
+#include "../common/clock.h"
+#include "../common/err.h"
+#include "../policy/key.h"
+#include "fetch.h"
+#include "request.h"
+#include "worker.h"
+
+/* The selecting header fields match (RFC 9111 4.1). */
+static bool selected(struct request *r, const struct meta *m)
+{
+	if (m->vary.n == 0)
+		return true;
+	struct str mine = vary_request(r->arena, m->vary, &r->http.headers);
+	return mine.p != NULL && str_eq(mine, m->vary_request);
+}
+
+static void consider(struct request *r, const struct meta *m)
+{
+	if (m->status == 0 || !selected(r, m))
+		return;
+	if (r->has_stored && r->stored.response_time >= m->response_time) /* the newest of those that match */
+		return;
+	r->stored = *m;
+	r->has_stored = true;
+}
+
+/* fetch_id: under which name a response to this request would be stored, as far as is known before it comes. */
+static int look_up(struct request *r, struct str *fetch_id)
+{
+	struct str ids[2] = { r->plan.vary_id, r->plan.id };
+	struct meta found[2], variant;
+	bool there[2] = { false, false }, one = false;
+	*fetch_id = r->plan.id;
+	int n = metadata_get(r->worker->metadata, ids, 2, r->arena, found, there);
+	if (n < 0 && n != -ERR_NOT_FOUND)
+		return n;
+	if (there[1])
+		consider(r, &found[1]);
+	struct str raw = STR_NONE;
+	if (there[0])
+		raw = vary_request(r->arena, found[0].vary, &r->http.headers);
+	else if (!there[1]) /* a document of the old system: stored under what Accept-Encoding alone selects (behaviour.md 2.1 step 5) */
+		raw = vary_proactive(r->arena, &r->http.headers);
+	if (raw.p != NULL) {
+		struct str id = key_variant_id(r->arena, r->plan.id, raw);
+		if (metadata_get(r->worker->metadata, &id, 1, r->arena, &variant, &one) > 0 && one)
+			consider(r, &variant);
+		if (there[0])
+			*fetch_id = id;
+	}
+	if (r->has_stored)
+		*fetch_id = r->stored.id;
+	return 0;
+}
+
+void request_variant(struct request *r, struct str vary)
+{
+	struct str raw = vary_request(r->arena, vary, &r->http.headers);
+	if (raw.p != NULL)
+		r->fetch_id = key_variant_id(r->arena, r->plan.id, raw);
+}
+
+int request_look_up(struct request *r, struct str *fetch_id)
+{
+	r->has_stored = false;
+	return look_up(r, fetch_id);
+}
+
+enum req_step step_lookup(struct request *r)
+{
+	int e = request_look_up(r, &r->fetch_id);
+	if (e < 0) { /* no database: serve, do not cache (invariant 6) */
+		atomic_store(&heritage.shared.state->meta_bad, 1);
+		r->reason = REASON_cache_unavailable;
+		return STEP_pass;
+	}
+	return STEP_judge;
+}
+
+enum req_step step_judge(struct request *r)
+{
+	const struct judge_options opt = judge_settings(conf());
+	r->judgement = judge_stored(&opt, &r->plan, &r->http, r->has_stored ? &r->stored : NULL, r->started, false);
+	r->reason = r->judgement.reason;
+	switch (r->judgement.verdict) {
+	case VERDICT_HIT_AND_REVALIDATE:
+		fetch_background(r->worker, &r->plan, &r->http, &r->stored);
+		/* fall through */
+	case VERDICT_HIT:
+	case VERDICT_SERVE_STALE:
+		r->stale = r->judgement.lifetime_s >= 0 && r->judgement.age_s >= r->judgement.lifetime_s;
+		return STEP_open;
+	case VERDICT_REVALIDATE:
+	case VERDICT_FETCH:
+		return STEP_obtain;
+	case VERDICT_PASS:
+		return STEP_pass;
+	case VERDICT_REFUSE:
+		break;
+	}
+	request_error(r, -ERR_ONLY_IF_CACHED, "");
+	r->reason = REASON_only_if_cached;
+	return STEP_deliver;
+}
+
+/* What is stored becomes the answer. -ERR_X: its bytes are not there, and it is forgotten. */
+int request_serve_stored(struct request *r)
+{
+	if (r->http.method != METHOD_HEAD || r->stored.manifest.n > 0) {
+		int e = object_open(&r->object, r->worker->chunks, r->stored.manifest);
+		if (e < 0) {
+			count(COUNT_corrupt);
+			metadata_drop_later(r->worker->metadata, r->stored.id);
+			r->has_stored = false;
+			return e;
+		}
+	}
+	metadata_touch(r->worker->metadata, r->stored.id, r->started);
+	r->meta = r->stored;
+	r->has_meta = r->cached = true;
+	r->response.status = (int)r->meta.status;
+	r->response.reason = r->meta.reason;
+	r->response.headers = r->meta.headers;
+	r->served_age = judge_age(&r->meta, clock_wall());
+	return 0;
+}
+
+enum req_step step_open(struct request *r)
+{
+	return request_serve_stored(r) < 0 ? STEP_obtain : STEP_deliver;
+}

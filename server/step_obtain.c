@@ -1,0 +1,182 @@
+/* step_obtain.c - the response is not in the cache, or not usable as it is: start or join a fill, validate, or serve stale.
+ * Retry, 304 and stale-if-error end in here. */
+#include "../common/clock.h"
+#include "../common/err.h"
+#include "../common/log.h"
+#include "fetch.h"
+#include "request.h"
+#include "worker.h"
+
+#define ROUNDS 6   /* claims of one request: a writer that dies, a variant that differs, somebody's revalidation; then alone */
+
+static bool client_left(void *arg)
+{
+	struct request *r = arg;
+	return conn_gone(r->conn);
+}
+
+static void interim(void *arg, const struct http_response *resp)
+{
+	struct request *r = arg;
+	if (r->http.minor >= 1)
+		request_interim(r, resp);
+}
+
+static enum req_step fail(struct request *r, int err, const char *problem)
+{
+	if (err == -ERR_CLIENT_GONE) {
+		r->err = err;
+		r->broken = true;
+	}
+	request_error(r, err, problem);
+	return STEP_deliver;
+}
+
+static enum req_step serve_stale(struct request *r, int err, const char *problem)
+{
+	if (request_serve_stored(r) < 0)
+		return fail(r, err, problem);
+	r->stale = true;
+	r->reason = REASON_stale_if_error_fallback;
+	r->err = err;
+	snprintf(r->problem, sizeof r->problem, "%s", problem);
+	count(COUNT_stale_on_error);
+	return STEP_deliver;
+}
+
+static enum req_step use(struct request *r, struct fetched *got)
+{
+	switch (got->outcome) {
+	case OUTCOME_STORE:
+		r->object = object_growing(&got->reader);
+		r->meta = got->meta;
+		r->has_meta = true;
+		r->response = got->response;
+		return STEP_deliver;
+	case OUTCOME_FRESHEN:
+		r->stored = got->meta;
+		if (request_serve_stored(r) < 0) /* what was confirmed has lost its bytes: very rare, and the client tries again */
+			return fail(r, -ERR_CORRUPT, "");
+		r->revalidated = true;
+		r->reason = REASON_cache_hit_revalidated;
+		return STEP_deliver;
+	case OUTCOME_SERVE_STALE:
+		return serve_stale(r, got->err, got->problem);
+	case OUTCOME_RELAY:
+	case OUTCOME_INVALIDATE: /* these two end in fetch_object */
+	case OUTCOME_REFETCH:
+		break;
+	}
+	if (got->err < 0)
+		return fail(r, got->err, got->problem);
+	r->response = got->response;
+	r->xfer = got->xfer;
+	return STEP_deliver;
+}
+
+static enum req_step fetch(struct request *r, struct fill **fill)
+{
+	struct fetched got;
+	const struct fetch_ask ask = { .worker = r->worker, .plan = &r->plan, .request = &r->http, .stored = r->has_stored ? &r->stored : NULL,
+	                               .fill = fill, .interim = interim, .abandoned = fill == NULL ? client_left : NULL, .arg = r };
+	fetch_object(&ask, r->arena, &got);
+	return use(r, &got);
+}
+
+/* Somebody else fetches it. STEP_MAX: look again. */
+static enum req_step join(struct request *r, struct fill **fill, bool *alone)
+{
+	const struct judge_options opt = judge_settings(conf());
+	struct str record;
+	int64_t total;
+	int e;
+	pool_blocking(r->worker->pool);
+	while ((e = fill_wait_head(*fill, clock_mono() + 1000, r->arena, &record, &total)) == -ERR_TIMEOUT)
+		if (conn_gone(r->conn)) {
+			fill_leave(fill);
+			return fail(r, -ERR_CLIENT_GONE, "");
+		}
+	if (e == 0 && meta_decode(record, r->arena, &r->meta) == 0 && judge_may_join(&r->plan, &r->http, &r->meta, clock_wall())) {
+		r->has_meta = r->joined = r->cached = true;
+		r->reason = REASON_joined;
+		r->response.status = (int)r->meta.status;
+		r->response.reason = r->meta.reason;
+		r->response.headers = r->meta.headers;
+		r->served_age = judge_age(&r->meta, clock_wall());
+		r->object = object_growing(fill);
+		return STEP_deliver;
+	}
+	struct str grown_vary = e == 0 ? r->meta.vary : STR_NONE;
+	fill_leave(fill);
+	if (e == -ERR_UNSHAREABLE) {
+		*alone = true;
+		return STEP_MAX;
+	}
+	if (e == 0) { /* not for us: another variant, whose name the index will tell soon; or not to be shared with us */
+		if (grown_vary.n == 0)
+			*alone = true;
+		else
+			request_variant(r, grown_vary);
+		return STEP_MAX;
+	}
+	if (e == -ERR_AGAIN || e == -ERR_FILL_FAILED || e == -ERR_GONE)
+		return STEP_MAX;
+	/* the origin failed for the one that asked: it would for us */
+	if (judge_failure(&opt, &r->plan, &r->http, r->has_stored ? &r->stored : NULL, clock_wall()) == OUTCOME_SERVE_STALE)
+		return serve_stale(r, e, err_text(e));
+	return fail(r, e, err_text(e));
+}
+
+static bool usable_now(struct request *r)
+{
+	const struct judge_options opt = judge_settings(conf());
+	if (!r->has_stored)
+		return false;
+	if (r->stored.response_time >= r->started) /* confirmed or fetched while we waited: as good as our own asking */
+		return true;
+	r->judgement = judge_stored(&opt, &r->plan, &r->http, &r->stored, clock_wall(), false);
+	return r->judgement.verdict == VERDICT_HIT || r->judgement.verdict == VERDICT_HIT_AND_REVALIDATE;
+}
+
+enum req_step step_obtain(struct request *r)
+{
+	bool alone = r->http.method == METHOD_HEAD; /* its answer has no body to share */
+	for (int round = 0; round < ROUNDS && !alone; round++) {
+		struct fill *fill = NULL;
+		enum req_step next;
+		if (round > 0 && r->look_again) {
+			if (request_look_up(r, &r->fetch_id) == 0 && usable_now(r) && request_serve_stored(r) == 0) {
+				r->joined = true;
+				r->reason = REASON_joined;
+				return STEP_deliver;
+			}
+		}
+		switch (fill_claim(heritage.shared.fills, r->worker->chunks, r->fetch_id, r->worker->index, conf()->chunk_size, &fill)) {
+		case FILL_WRITER:
+			/* between our lookup and the claim another may have finished: look once more, now that nobody else can */
+			if (round == 0 && !r->has_stored) {
+				struct str id = r->fetch_id;
+				if (request_look_up(r, &id) == 0 && usable_now(r) && request_serve_stored(r) == 0) {
+					fill_fail(&fill, -ERR_AGAIN, 0);
+					r->reason = REASON_cache_hit_fresh;
+					return STEP_deliver;
+				}
+			}
+			return fetch(r, &fill);
+		case FILL_READER:
+			r->look_again = true;
+			if ((next = join(r, &fill, &alone)) != STEP_MAX)
+				return next;
+			break;
+		case FILL_TABLE_FULL:
+			count(COUNT_fills_bound);
+			alone = true;
+			break;
+		case FILL_UNSHAREABLE:
+			alone = true;
+			break;
+		}
+	}
+	r->reason = r->http.method == METHOD_HEAD ? REASON_head_via_upstream : REASON_not_shareable;
+	return fetch(r, NULL);
+}

@@ -1,0 +1,137 @@
+/* step_pass.c - requests that the cache has nothing to do with: the origin's answer is relayed, the request's body streamed to it.
+ * Unsafe methods invalidate what is stored (RFC 9111 4.4). */
+#include "../common/clock.h"
+#include "../common/err.h"
+#include "../common/log.h"
+#include "../policy/key.h"
+#include "fetch.h"
+#include "request.h"
+#include "worker.h"
+
+#define SLICE_MS 1000
+#define CONTINUE_MS 1000   /* a client that expects 100 waits this long for the origin's; then it gets ours (RFC 9110 10.1.1) */
+
+static enum req_step fail(struct request *r, int err)
+{
+	char problem[256];
+	snprintf(problem, sizeof problem, "%s", r->xfer != NULL ? httpc_problem(r->xfer) : "");
+	if (err != -ERR_CLIENT_GONE && err != -ERR_BAD_REQUEST)
+		count(COUNT_upstream_errors);
+	request_error(r, err, problem);
+	return STEP_deliver;
+}
+
+static void go_on(struct request *r)
+{
+	static const char line[] = "HTTP/1.1 100 Continue\r\n\r\n";
+	r->framing.expect_continue = false;
+	conn_write(r->conn, line, sizeof line - 1, conf()->client_write_ms);
+}
+
+/* 0: a final head is in r->response. wait_ms: -ERR_TIMEOUT after it; NEVER: until the origin's time-out. */
+static int head(struct request *r, int64_t until)
+{
+	for (;;) {
+		int64_t slice = clock_mono() + SLICE_MS;
+		headers_init(&r->response.headers, r->arena);
+		int e = httpc_head(r->xfer, r->arena, &r->response, slice < until ? slice : until);
+		if (e == -ERR_TIMEOUT) {
+			if (clock_mono() >= until)
+				return e;
+			if (conn_gone(r->conn))
+				return -ERR_CLIENT_GONE;
+			continue;
+		}
+		if (e < 0)
+			return e;
+		if (r->response.status >= 200 || r->response.status == 101)
+			return 0;
+		if (r->response.status == 100) {
+			if (r->framing.expect_continue)
+				go_on(r);
+			return -ERR_AGAIN;
+		}
+		if (r->http.minor >= 1)
+			request_interim(r, &r->response);
+	}
+}
+
+/* The request's body to the origin. 0 when it is all there, or when the origin does not want more (its answer is then there). */
+static int send_body(struct request *r)
+{
+	char *buf = thread_self->in; /* the head has been parsed out of it */
+	while (r->body_left != 0) {
+		int64_t n = request_body(r, buf, sizeof thread_self->in);
+		if (n < 0)
+			return (int)n;
+		if (n == 0)
+			break;
+		if (httpc_send(r->xfer, buf, (size_t)n, NEVER) < 0)
+			return 0; /* it answered already, or broke: the head will tell */
+	}
+	httpc_finish_body(r->xfer);
+	return 0;
+}
+
+static void invalidate(struct request *r)
+{
+	struct url urls[3];
+	unsigned n = 0;
+	if (!judge_invalidates(&r->http, &r->response, r->arena, urls + 1, &n))
+		return;
+	urls[0] = r->http.url;
+	for (unsigned i = 0; i <= n; i++) {
+		struct str id = key_id(r->arena, &urls[i], key_normalise(r->arena, urls[i].text));
+		metadata_invalidate_later(r->worker->metadata, id);
+	}
+	count(COUNT_invalidations);
+}
+
+static int begin(struct request *r)
+{
+	struct headers h;
+	headers_init(&h, r->arena);
+	upstream_headers(&r->http, &h);
+	const bool body = r->body_left != 0;
+	const struct httpc_request hr = {
+		.method = r->http.method_name, .url = r->http.url.text, .headers = &h, .expect_continue = false,
+		.body_length = body ? (r->body_left > 0 ? r->body_left : -2) : r->framing.body == BODY_LENGTH ? 0 : -1,
+		.connect_timeout_ms = plan_connect_ms(&r->plan), .read_timeout_ms = plan_read_ms(&r->plan),
+	};
+	count(COUNT_upstream_requests);
+	return httpc_begin(r->worker->httpc, &hr, &r->xfer);
+}
+
+enum req_step step_pass(struct request *r)
+{
+	int e;
+	pool_blocking(r->worker->pool);
+	if (r->framing.upgrade)
+		return STEP_tunnel;
+	for (int try = 1;; try++) {
+		if ((e = begin(r)) < 0)
+			return fail(r, e);
+		if (r->body_left != 0) {
+			if (r->framing.expect_continue) {
+				if ((e = head(r, clock_mono() + CONTINUE_MS)) == 0)
+					break; /* refused without its body */
+				if (e == -ERR_TIMEOUT)
+					go_on(r);
+				else if (e != -ERR_AGAIN)
+					return fail(r, e);
+			}
+			if ((e = send_body(r)) < 0)
+				return fail(r, e);
+		}
+		while ((e = head(r, NEVER)) == -ERR_AGAIN)
+			;
+		if (e == 0)
+			break;
+		if (try > 1 || !err_again(e) || r->framing.body != BODY_NONE || !http_method_safe(r->http.method))
+			return fail(r, e);
+		count(COUNT_upstream_retries);
+		httpc_end(&r->xfer);
+	}
+	invalidate(r);
+	return STEP_deliver;
+}

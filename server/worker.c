@@ -1,0 +1,179 @@
+/* worker.c - see worker.h */
+#include "worker.h"
+#include <errno.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sysexits.h>
+#include <unistd.h>
+#include "../common/access.h"
+#include "../common/clock.h"
+#include "../common/err.h"
+#include "../common/fd.h"
+#include "../common/log.h"
+#include "request.h"
+#include "tls.h"
+
+#define STACK (256 * 1024)          /* getaddrinfo and OpenSSL's handshake are the deepest that a handler calls */
+#define METADATA_QUEUE 8192         /* documents that wait for a commit */
+#define CERT_CACHE 1024             /* names that a worker keeps parsed */
+#define CHUNK_FDS 512               /* open chunk files */
+#define HOT_MAX (256 * 1024)        /* a body up to this may be kept in memory */
+#define UPSTREAM_IDLE_MS 60000      /* an idle connection to an origin */
+
+static void thread_start(void *arg, unsigned number)
+{
+	struct worker *w = arg;
+	sigset_t all;
+	struct thread *t = xcalloc(1, sizeof *t);
+	t->number = number;
+	arena_init(&t->arena);
+	if (number < SCORE_THREADS)
+		t->score = &heritage.shared.scoreboard->procs[w->place].threads[number];
+	thread_self = t;
+	if (number > 0) { /* signals are the first thread's */
+		sigfillset(&all);
+		pthread_sigmask(SIG_BLOCK, &all, NULL);
+	}
+}
+
+static void thread_end(void *arg, unsigned number)
+{
+	(void)arg, (void)number;
+	struct thread *t = thread_self;
+	arena_fini(&t->arena);
+	free(t);
+	thread_self = NULL;
+}
+
+static void rules_load(struct worker *w)
+{
+	char problem[256];
+	enum policy otherwise = POLICY_Standard;
+	policy_parse(str_c(conf()->default_policy), &otherwise);
+	struct ruleset *rs = ruleset_new(rules_builtin, rules_builtin_n, otherwise, problem);
+	if (rs == NULL) {
+		log_error("rules: %s; the old ones stay", problem);
+		return;
+	}
+	atomic_store(&w->rules, rs); /* the old set is kept: a handler may be reading it; reloads are few */
+}
+
+static void dump(struct worker *w)
+{
+	const struct score_proc *p = &heritage.shared.scoreboard->procs[w->place];
+	log_info("state: %u connections, %u threads, %u background", (unsigned)w->open, pool_threads(w->pool), (unsigned)w->background);
+	for (unsigned i = 0; i < SCORE_THREADS; i++) {
+		int step = atomic_load(&p->threads[i].step);
+		if (step >= 0)
+			log_info("state: thread %u %s since %lld ms: %.119s", i, step_name((enum req_step)step),
+			         (long long)(clock_wall() - atomic_load(&p->threads[i].since)), p->threads[i].what);
+	}
+}
+
+static void reload(struct worker *w)
+{
+	if (settings_reload() < 0)
+		return;
+	log_level = conf()->debug ? LOG_DEBUG : LOG_INFO;
+	log_open(conf()->log_file);
+	access_open(conf()->access_log_file);
+	rules_load(w);
+}
+
+static void drain_begin(struct worker *w)
+{
+	w->drain_stage = 1;
+	w->drain_deadline = clock_mono() + conf()->drain_ms;
+	for (unsigned i = 0; i < heritage.listen_n; i++) {
+		pool_unlisten(w->pool, heritage.listen_fd[i]);
+		fd_close(&heritage.listen_fd[i]);
+	}
+}
+
+static void tick(void *arg)
+{
+	struct worker *w = arg;
+	if (reload_wanted) {
+		reload_wanted = 0;
+		reload(w);
+	}
+	if (dump_wanted) {
+		dump_wanted = 0;
+		dump(w);
+	}
+	if (w->drain_stage == 0 && (stopping || (!conf()->foreground_worker && master_gone())))
+		drain_begin(w);
+	conns_sweep(w, w->drain_stage > 0);
+	if (stopping == 2 || (w->drain_stage > 0 && (clock_mono() >= w->drain_deadline || (w->open == 0 && w->background == 0 && tunnels_open(w->tunnels) == 0))))
+		pool_stop(w->pool);
+}
+
+static void accept_ready(void *arg, struct pool_item *it)
+{
+	struct worker *w = arg;
+	struct conn *c = (struct conn *)it;
+	if (w->drain_stage == 0)
+		conn_accept(w, c->fd);
+}
+
+static void open_stores(struct worker *w)
+{
+	const struct settings *s = conf();
+	char path[4300];
+	snprintf(path, sizeof path, "%s/meta", s->state_dir);
+	const struct metadata_options mo = { .dir = xstrdup(path), .map_size = s->meta_size, .commit_ms = s->commit_ms, .queue_max = METADATA_QUEUE, .recorder = true };
+	if (metadata_open(&w->metadata, &mo) < 0)
+		die(EX_SOFTWARE, "metadata");
+	snprintf(path, sizeof path, "%s/store", s->state_dir);
+	const struct chunks_options co = { .dir = xstrdup(path), .hot_bytes = s->hot_size, .hot_max = HOT_MAX, .fds = CHUNK_FDS,
+	                                   .verify_after_ms = atomic_load(&heritage.shared.state->unclean_since) };
+	int e = chunks_open(&w->chunks, &co);
+	if (e < 0)
+		die(EX_SOFTWARE, "the store %s: %s", path, err_text(e));
+}
+
+static unsigned worker_place(unsigned index)
+{
+	return index + 1; /* certgen stands before the workers in tbl/procs.h */
+}
+
+static void conns_make(struct worker *w)
+{
+	w->conns_n = LISTEN_MAX + (unsigned)conf()->connections_max;
+	w->conns = mmap(NULL, w->conns_n * sizeof *w->conns, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (w->conns == MAP_FAILED)
+		die(EX_OSERR, "no memory for %u connections", w->conns_n);
+	w->conns_high = LISTEN_MAX;
+}
+
+int worker_main(unsigned index)
+{
+	struct worker *w = xcalloc(1, sizeof *w);
+	const struct settings *s = conf();
+	w->index = index;
+	w->place = worker_place(index);
+	pthread_mutex_init(&w->lock, NULL);
+	access_open(s->access_log_file);
+	open_stores(w);
+	rules_load(w);
+	const struct httpc_options ho = { .ca_file = *s->upstream_ca ? s->upstream_ca : NULL, .max_connections = (long)s->upstream_max,
+	                                  .max_per_host = (long)s->upstream_host_max, .idle_ms = UPSTREAM_IDLE_MS,
+	                                  .tls_skip_verify = s->tls_skip_verify, .http2 = s->upstream_http2 };
+	w->httpc = httpc_start(&ho);
+	w->certgen = certgen_connect(heritage.shared.certs, heritage.certgen_ask, CERT_CACHE);
+	w->tls = tls_context(w);
+	w->tunnels = tunnels_start();
+	conns_make(w);
+	const struct pool_options po = { .threads_max = (unsigned)s->threads_max, .stack = STACK, .thread_start = thread_start, .thread_end = thread_end,
+	                                 .tick = tick, .accept = accept_ready, .arg = w, .items = &w->conns[0].item, .item_size = sizeof *w->conns, .items_n = w->conns_n };
+	w->pool = pool_new(&po);
+	signal_wakes(pool_wakefd(w->pool));
+	for (unsigned i = 0; i < heritage.listen_n; i++) {
+		w->conns[i].fd = heritage.listen_fd[i];
+		if (pool_listen(w->pool, heritage.listen_fd[i], &w->conns[i].item) < 0)
+			die(EX_OSERR, "epoll: %s", strerror(errno));
+	}
+	pool_run(w->pool);
+	metadata_flush(w->metadata); /* what was acknowledged by its origin's end is kept; handlers that still run end with the process */
+	_exit(0);
+}

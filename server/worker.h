@@ -1,0 +1,56 @@
+/* worker.h - a worker process: what its handler threads share. Made after fork, never changed afterwards but where a lock says so. */
+#pragma once
+#include <openssl/ssl.h>
+#include <pthread.h>
+#include "../certgen/certgen.h"
+#include "../common/httpc.h"
+#include "../es/metadata.h"
+#include "../policy/judge.h"
+#include "../policy/rules.h"
+#include "../s3/object.h"
+#include "conn.h"
+#include "heritage.h"
+#include "pool.h"
+#include "tunnel.h"
+
+struct worker {
+	unsigned index, place;           /* which worker; which row of scoreboard and counters */
+	struct pool *pool;
+	SSL_CTX *tls;
+	struct httpc *httpc;
+	struct metadata *metadata;
+	struct chunks *chunks;
+	struct certgen_client *certgen;
+	struct tunnels *tunnels;
+	struct ruleset *_Atomic rules;   /* replaced by SIGHUP; old ones are kept, for a request may still hold one */
+	struct conn *conns;              /* the first LISTEN_MAX are the listening sockets */
+	unsigned conns_n;
+	_Atomic unsigned conns_high;     /* slots above it were never used */
+	pthread_mutex_t lock;
+	struct conn *free;               /* under lock */
+	_Atomic unsigned open, background;
+	int drain_stage;                 /* the tick's own: 0 serving, 1 draining */
+	int64_t drain_deadline;
+};
+
+#define THREAD_BUFFER (64 * 1024)    /* heads are read and small responses put together in it: four TLS records */
+#define BACKGROUND_MAX 64            /* revalidations nobody waits for, at a time: they may not crowd out clients */
+
+/* What belongs to a handler thread. */
+struct thread {
+	unsigned number;
+	struct arena arena;          /* the request's */
+	struct score_thread *score;  /* NULL when there are more threads than places */
+	uint64_t random[4];
+	char in[THREAD_BUFFER], out[THREAD_BUFFER];
+};
+extern _Thread_local struct thread *thread_self;
+void request_id_new(char out[37]);   /* a UUID4 in text; not for secrets */
+
+#define HEURISTIC_PERCENT 10         /* of the time since Last-Modified (RFC 9111 4.2.2) */
+#define HEURISTIC_MAX_S 86400        /* … but a day at most: nobody said that it stays as it is */
+static inline struct judge_options judge_settings(const struct settings *s)
+{
+	(void)s;
+	return (struct judge_options){ .heuristic_percent = HEURISTIC_PERCENT, .heuristic_max_s = HEURISTIC_MAX_S, .shared = true };
+}
