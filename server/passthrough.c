@@ -48,7 +48,7 @@ static bool name_matches(struct str pattern, struct str host)
 		pattern = str_from(pattern, 1);
 	if (str_starts(pattern, STR(".")))
 		return host.n > pattern.n && str_caseends(host, pattern);
-	return str_caseeq(host, pattern);
+	return pattern.n > 0 && str_caseeq(host, pattern);
 }
 
 bool passthrough_matches(const struct str_list *patterns, struct str host)
