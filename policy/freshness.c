@@ -90,23 +90,33 @@ freshness_lifetime(const struct judge_options *o, int64_t status, const struct f
 	return guess < o->heuristic_max_s ? guess : o->heuristic_max_s;
 }
 
+/* Documents come from other nodes too: numbers beyond the year 9999 count as not there, so that no arithmetic on them overflows. */
+#define SECOND_MAX INT64_C(253402300799)
+
+int64_t
+freshness_origin(const struct meta *m)
+{
+	return m->date > 0 && m->date <= SECOND_MAX ? m->date : freshness_received(m) / 1000;
+}
+
 /* A document whose stored_at is later than what we wrote with it was validated since, by a node of the older version. */
 int64_t
 freshness_received(const struct meta *m)
 {
-	return m->response_time > m->stored_at ? m->response_time : m->stored_at;
+	int64_t received = m->response_time > m->stored_at ? m->response_time : m->stored_at;
+	return received > 0 && received / 1000 <= SECOND_MAX ? received : 0;
 }
 
 int64_t
 judge_age(const struct meta *m, int64_t now)
 {
 	int64_t received = freshness_received(m), apparent = 0, corrected = 0, resident;
-	if (received <= 0)
+	if (!received)
 		return INT32_MAX; /* nobody knows: very old */
 	if (received == m->response_time) {
-		if (m->date > 0 && received / 1000 > m->date)
-			apparent = (received / 1000 - m->date) * 1000;
-		corrected = m->age_value * 1000;
+		if (received / 1000 > freshness_origin(m))
+			apparent = (received / 1000 - freshness_origin(m)) * 1000;
+		corrected = m->age_value < 0 ? 0 : m->age_value > DELTA_MAX ? DELTA_MAX * 1000 : m->age_value * 1000;
 		if (m->request_time > 0 && m->response_time > m->request_time)
 			corrected += m->response_time - m->request_time;
 	}
@@ -121,5 +131,5 @@ judge_lifetime(const struct judge_options *o, const struct meta *m)
 	bool is_explicit;
 	int64_t received = freshness_received(m) / 1000;
 	facts_of(&m->headers, &x);
-	return freshness_lifetime(o, m->status, &x, m->date > 0 ? m->date : received, received, &is_explicit);
+	return freshness_lifetime(o, m->status, &x, freshness_origin(m), received, &is_explicit);
 }

@@ -18,4 +18,5 @@ int64_t freshness_lifetime(const struct judge_options *, int64_t status, const s
                            bool *is_explicit);
 int64_t freshness_date(const struct facts *, int64_t received);   /* the Date field, else when it was received; seconds */
 int64_t freshness_age_value(const struct facts *);                /* the Age field, else 0 */
+int64_t freshness_origin(const struct meta *);                    /* s: the stored Date, else when it was received */
 int64_t freshness_received(const struct meta *);                  /* ms: when it came or was last validated; 0 unknown */

@@ -134,7 +134,7 @@ hold(const struct judge_options *o, const struct http_request *req, const struct
 	s->meta = m;
 	facts_of(&m->headers, &s->x);
 	s->age = judge_age(m, now);
-	s->lifetime = freshness_lifetime(o, m->status, &s->x, m->date > 0 ? m->date : received, received, &s->is_explicit);
+	s->lifetime = freshness_lifetime(o, m->status, &s->x, freshness_origin(m), received, &s->is_explicit);
 	s->staleness = s->age - (s->lifetime > 0 ? s->lifetime : 0);
 	s->fits = storable_keep(o, m->status, cc) && (!(m->flags & META_AUTHORIZED) || !o->shared || storable_shared(cc)) &&
 	          (!m->vary.n || vary_selects(m->vary, m->vary_request, &req->headers));

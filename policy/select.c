@@ -85,7 +85,7 @@ judge_select(const struct http_request *req, const struct meta *m, int64_t size,
 	const struct headers *h = &req->headers;
 	const struct field *inm = NULL, *ims = NULL, *im = NULL, *ius = NULL, *range = NULL, *if_range = NULL;
 	struct facts x;
-	int64_t received = freshness_received(m) / 1000, date = m->date > 0 ? m->date : received, modified, given;
+	int64_t date = freshness_origin(m), modified, given;
 
 	*n = 0;
 	/* 13.2.1: conditions hold for what would be a 2xx; caches answer those of GET and HEAD. */

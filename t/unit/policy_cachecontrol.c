@@ -124,6 +124,21 @@ main(void)
 	meta_init(&m, &a);
 	ok(judge_age(&m, T0 * 1000) > 1000000, "behaviour.md 5.1: without stored_at it is never fresh");
 
+	static const int64_t wild[] = { INT64_MIN, INT64_MIN + 1, -1, 0, 1, INT64_MAX - 1, INT64_MAX };
+	unsigned sane = 0;
+	for (unsigned i = 0; i < 7 * 7 * 7 * 7; i++) {
+		m = stored_of(&a, "", 200, "Last-Modified: @-1000");
+		m.response_time = wild[i % 7];
+		m.request_time = wild[i / 7 % 7];
+		m.date = wild[i / 49 % 7];
+		m.age_value = wild[i / 343];
+		m.stored_at = wild[i % 5 + 2];
+		sane += judge_age(&m, T0 * 1000) >= 0 && judge_lifetime(&shared_cache, &m) >= -1;
+		if (i % 100 == 0)
+			arena_reset(&a);
+	}
+	is_int(sane, 7 * 7 * 7 * 7, "no document, whatever its numbers, upsets the arithmetic");
+
 	struct headers h;
 	heads(&h, &a, "Cache-Control: no-cache=\"a, B\"\nA: 1\nb: 2\nC: 3\nCache-Control: max-age=1, private=\"x-y, cache-control\"\na: 4\nX-Y: 5");
 	cc_drop_listed(&h);
