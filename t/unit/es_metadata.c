@@ -249,6 +249,54 @@ test_invalidate(void)
 	clean();
 }
 
+struct heard { _Atomic int n, result; };
+static void
+hear(void *arg, int result)
+{
+	struct heard *h = arg;
+	h->result |= result;
+	h->n++;
+}
+
+/* What nobody waits for: the caller's memory may go at once, and the recorder's own thread never waits for itself. */
+static void
+test_later(void)
+{
+	struct metadata *m = open_with(64 * MiB, 2, false); /* a queue that is full all the time */
+	struct heard heard = { 0, 0 };
+	struct meta meta, other, got;
+	unsigned there = 0, set = 0;
+	struct arena b;
+
+	arena_init(&b);
+	for (unsigned i = 0; i < 600; i++, arena_reset(&b)) {
+		make(&b, &meta, "v", i), make(&b, &other, "w", i);
+		meta.id = arena_printf(&b, "https/h/l+%04u", i);
+		metadata_store_then(m, (const struct meta *const[]){ &meta, &other }, 2, hear, &heard);
+	}
+	arena_fini(&b);
+	metadata_invalidate_later(m, STR("https/h/l"));
+	metadata_drop_later(m, STR("https/example.com/w-000007"));
+	metadata_flush(m);
+	metadata_close(&m);
+	ok(heard.n == 600 && heard.result == 0, "each store that nobody waits for is heard of");
+	m = open_plain();
+	for (unsigned i = 0; i < 600; i++) {
+		there += get1(m, arena_printf(&a, "https/h/l+%04u", i), &got) == 0;
+		set += !!(got.flags & META_INVALIDATED);
+	}
+	ok(there == 600 && set == 600, "and is there, invalidated in more than one round behind a full queue");
+	is_int(metadata_count(m), 1199, "and one is dropped");
+	make(&a, &meta, "late", 1);
+	meta.id = STR_NONE;
+	const struct meta *one = &meta;
+	heard.n = 0;
+	metadata_store_then(m, &one, 1, hear, &heard);
+	ok(heard.n == 1 && heard.result == -ERR_BAD_REQUEST, "what cannot be stored is answered at once");
+	metadata_close(&m);
+	clean();
+}
+
 static void
 test_outbox(void)
 {
@@ -836,6 +884,7 @@ main(void)
 	test_walk();
 	test_touch();
 	test_invalidate();
+	test_later();
 	test_outbox();
 	test_full();
 	test_full_disk();
