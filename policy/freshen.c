@@ -78,6 +78,9 @@ judge_freshen(struct meta *m, const struct http_response *resp, int64_t request_
 	if (!x.date.p)
 		add_date(&new, response_time); /* the old one would make it old again */
 
+	/* A 304's cookie is for the client that asked just now, unless what is stored was shared with one from the start. */
+	if (!headers_has(&m->headers, STR("set-cookie")))
+		headers_remove(&new, STR("set-cookie"));
 	/* A field of the new answer replaces all of its name. */
 	headers_init(&merged, a);
 	for (unsigned i = 0; i < m->headers.n; i++) {

@@ -193,6 +193,13 @@ main(void)
 		is_str(headers_joined(&m.headers, after[i].name, &a), after[i].want, "%s", after[i].why);
 	is_int(judge_age(&m, (T0 + 110) * 1000), 12, "4.3.4: its age is that of the 304");
 	is_int(m.flags, 0, "4.4: validated is no longer invalidated");
+	resp = response_of(&a, 304, "Set-Cookie: mine=1");
+	judge_freshen(&m, &resp, (T0 + 150) * 1000, (T0 + 150) * 1000, &a);
+	ok(!headers_has(&m.headers, STR("set-cookie")), "a 304's cookie is not shared with all who come after");
+	headers_add(&m.headers, STR("Set-Cookie"), STR("a=b"));
+	resp = response_of(&a, 304, "Set-Cookie: a=c");
+	judge_freshen(&m, &resp, (T0 + 150) * 1000, (T0 + 150) * 1000, &a);
+	is_str(headers_joined(&m.headers, STR("set-cookie"), &a), STR("a=c"), "[304-etag-update-response-Set-Cookie]: but renewed where one was stored");
 	resp = response_of(&a, 304, "Cache-Control: no-cache");
 	judge_freshen(&m, &resp, (T0 + 200) * 1000, (T0 + 200) * 1000, &a);
 	is_int(m.flags, META_MUST_REVALIDATE_ALWAYS, "5.2.2.4: by a 304 too");
