@@ -523,7 +523,7 @@ keep_ahead(struct mirror *m)
 		/* twice as far, so that it is needed less often; if the disk has not so much, once will do */
 		for (off_t times = 2; times; times--) {
 			off_t want = used + times * ahead < map ? used + times * ahead : map;
-			if (st.st_size >= want || (r = extend(fd, st.st_size, want)) == 0)
+			if ((r = st.st_size >= want ? 0 : extend(fd, st.st_size, want)) == 0)
 				break;
 		}
 		if (fstat(fd, &st) == 0)
