@@ -182,10 +182,10 @@ static const struct section {
 		"Invoke-WebRequest -Proxy {proxy} -Uri http://mitm.it/cert/cer -OutFile mitmproxy-ca-cert.cer\n"
 		"Import-Certificate -FilePath mitmproxy-ca-cert.cer -CertStoreLocation Cert:\\LocalMachine\\Root\n"
 		"setx HTTP_PROXY {proxy}\nsetx HTTPS_PROXY {proxy}" },
-	{ "docker", "Docker", "In the Dockerfile, before the first download (build with --build-arg http_proxy={proxy}). In containers localhost is the "
-		"container: use an address that it can reach.",
-		"ARG http_proxy\nADD http://mitm.it/cert/pem /usr/local/share/ca-certificates/mitmproxy-ca-cert.crt\nRUN update-ca-certificates\n"
-		"ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt HTTPS_PROXY={proxy} HTTP_PROXY={proxy}" },
+	{ "docker", "Docker", "In the Dockerfile, with the certificate beside it. For a container localhost is the container itself: use an address of the "
+		"proxy that it can reach.",
+		"COPY mitmproxy-ca-cert.pem /usr/local/share/ca-certificates/mitmproxy-ca-cert.crt\nRUN update-ca-certificates\n"
+		"ENV HTTP_PROXY={proxy} HTTPS_PROXY={proxy} SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt" },
 	{ "kubernetes", "Kubernetes", "Put the certificate into a ConfigMap, mount it, and point the pods to it and to the proxy:",
 		"curl -fsS -x {proxy} -o ca.pem http://mitm.it/cert/pem\n"
 		"kubectl create configmap passsage-ca --from-file=ca.pem\n"

@@ -16,19 +16,19 @@ $(FB)/%.o: %.c config.h | config.mk
 	$(FUZZ_CC) $(FUZZ_CFLAGS) -MMD -MP -c -o $@ $<
 $(FB)/all.a: $(FUZZ_OBJS)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	@$(AR) rcs $@ $^
 $(FB)/bin/%: $(FB)/t/fuzz/%.o $(FB)/all.a
 	@mkdir -p $(@D)
 	$(FUZZ_CC) -pthread -fsanitize=fuzzer,address,undefined -o $@ $^ $(ALL_DEPLIBS)
 .SECONDARY: $(patsubst %,$(FB)/t/fuzz/%.o,$(FUZZ))
 
 fuzz: $(patsubst %,$(FB)/bin/%,$(FUZZ))
-	@set -e; for t in $(FUZZ); do \
-		mkdir -p $(FB)/corpus/$$t $(FB)/found; seeds=t/fuzz/corpus/$$t; [ -d $$seeds ] || seeds=; \
-		dict=; [ ! -f t/fuzz/http.dict ] || dict=-dict=t/fuzz/http.dict; \
-		echo "# $$t"; $(FB)/bin/$$t -runs=$(FUZZ_RUNS) -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -timeout=5 -rss_limit_mb=1024 \
-			-artifact_prefix=$(FB)/found/$$t- -print_final_stats=0 -verbosity=0 $$dict $(FB)/corpus/$$t $$seeds; \
-	done
-	@echo "# no target failed"
+	@mkdir -p $(FB)/found; dict=; [ ! -f t/fuzz/http.dict ] || dict=-dict=t/fuzz/http.dict; bad=; for t in $(FUZZ); do \
+		mkdir -p $(FB)/corpus/$$t; seeds=t/fuzz/corpus/$$t; [ -d $$seeds ] || seeds=; \
+		if $(FB)/bin/$$t -runs=$(FUZZ_RUNS) -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -timeout=5 -rss_limit_mb=1024 \
+			-artifact_prefix=$(FB)/found/$$t- -print_final_stats=1 $$dict $(FB)/corpus/$$t $$seeds >$(FB)/$$t.log 2>&1; \
+		then echo "ok - $$t: $$(sed -n 's/^stat::number_of_executed_units: *//p' $(FB)/$$t.log) inputs"; \
+		else bad="$$bad $$t"; echo "not ok - $$t: see $(FB)/$$t.log"; tail -n 40 $(FB)/$$t.log | sed 's/^/# /'; fi; \
+	done; [ -z "$$bad" ] || { echo "# failed:$$bad"; exit 1; }
 
 -include $(shell find $(FB) -name '*.d' 2>/dev/null)
