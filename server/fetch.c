@@ -203,18 +203,13 @@ static int final_head(const struct fetch_ask *ask, struct xfer *x, struct arena 
 	}
 }
 
-static int ask_origin(const struct fetch_ask *ask, const struct meta *stored, bool to_store, struct arena *a, struct xfer **x, struct http_response *resp, char problem[256])
+static int ask_origin(const struct fetch_ask *ask, const struct meta *validate, bool to_store, struct arena *a, struct xfer **x, struct http_response *resp, char problem[256])
 {
 	struct headers h;
 	headers_init(&h, a);
 	upstream_headers(ask->request, &h);
-	if (stored != NULL)
-		judge_conditional(stored, &h);
-	else if (to_store) { /* the whole is fetched and stored; the client's conditions and ranges are answered from it */
-		static const struct str own[] = { { "Range", 5 }, { "If-Range", 8 }, { "If-None-Match", 13 }, { "If-Modified-Since", 17 } };
-		for (size_t i = 0; i < sizeof own / sizeof *own; i++)
-			headers_remove(&h, own[i]);
-	}
+	if (validate != NULL || to_store) /* the whole is fetched and stored; the client's conditions and ranges are answered from it */
+		judge_conditional(validate, &h);
 	const struct httpc_request hr = { .method = ask->request->method_name, .url = ask->request->url.text, .headers = &h, .body_length = -1,
 	                                  .connect_timeout_ms = plan_connect_ms(ask->plan), .read_timeout_ms = plan_read_ms(ask->plan) };
 	for (int try = 1;; try++) {
@@ -304,9 +299,9 @@ void fetch_object(const struct fetch_ask *ask, struct arena *a, struct fetched *
 	*out = (struct fetched){ .outcome = OUTCOME_RELAY };
 	pool_blocking(ask->worker->pool);
 	int64_t requested = clock_wall();
-	const struct meta *stored = ask->stored;
+	const struct meta *validate = ask->conditional ? ask->stored : NULL;
 again:
-	out->err = ask_origin(ask, stored, fill != NULL, a, &x, &out->response, out->problem);
+	out->err = ask_origin(ask, validate, fill != NULL, a, &x, &out->response, out->problem);
 	int64_t answered = clock_wall();
 	if (out->err < 0) {
 		out->outcome = out->err == -ERR_CLIENT_GONE ? OUTCOME_RELAY : judge_failure(&opt, ask->plan, ask->request, ask->stored, answered);
@@ -314,12 +309,12 @@ again:
 		release(&fill, out->err == -ERR_CLIENT_GONE ? -ERR_FILL_FAILED : out->err, 0);
 		return;
 	}
-	out->outcome = judge_response(&opt, ask->plan, ask->request, stored, &out->response, answered);
+	out->outcome = judge_response(&opt, ask->plan, ask->request, ask->stored, &out->response, answered);
 	switch (out->outcome) {
 	case OUTCOME_REFETCH:
 		httpc_end(&x);
-		if (stored != NULL) {
-			stored = NULL;
+		if (validate != NULL) {
+			validate = NULL;
 			goto again; /* once: without anything to validate, a 304 is no REFETCH */
 		}
 		out->err = -ERR_ORIGIN_PROTOCOL;
@@ -327,7 +322,7 @@ again:
 		release(&fill, out->err, 0);
 		return;
 	case OUTCOME_INVALIDATE:
-		metadata_invalidate_later(ask->worker->metadata, stored->id);
+		metadata_invalidate_later(ask->worker->metadata, ask->stored->id);
 		out->outcome = OUTCOME_RELAY;
 		break;
 	case OUTCOME_STORE:
@@ -370,7 +365,7 @@ static void background_run(struct pool_item *it)
 {
 	struct background *b = (struct background *)it;
 	struct fetched got;
-	const struct fetch_ask ask = { .worker = b->worker, .plan = &b->plan, .request = &b->request, .stored = &b->stored, .fill = &b->fill };
+	const struct fetch_ask ask = { .worker = b->worker, .plan = &b->plan, .request = &b->request, .stored = &b->stored, .conditional = true, .fill = &b->fill };
 	fetch_object(&ask, &b->arena, &got);
 	httpc_end(&got.xfer);
 	fill_leave(&got.reader);

@@ -15,7 +15,8 @@ struct fetch_ask {
 	struct worker *worker;
 	const struct plan *plan;
 	const struct http_request *request;   /* as the client sent it */
-	const struct meta *stored;            /* what would be validated or served stale; NULL none */
+	const struct meta *stored;            /* what would be served stale, or replaced; NULL none */
+	bool conditional;                     /* and it is asked about: validate it (judgement.conditional) */
 	struct fill **fill;                   /* the claim (FILL_WRITER): taken over. NULL: nothing is stored */
 	fetch_interim_f *interim;             /* may be NULL */
 	bool (*abandoned)(void *arg);         /* asked about once a second while nothing comes: nobody is interested any more. May be NULL */

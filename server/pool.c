@@ -11,6 +11,7 @@
 #include "../common/counters.h"
 #include "../common/err.h"
 #include "../common/log.h"
+#include "../common/shm.h"
 
 enum { ITEM_RUNNING, ITEM_PARKED, ITEM_RUNNING_EVENT }; /* zeroed memory is nobody's to take */
 enum { BATCH = 64 };            /* events taken at once: the more, the fewer system calls under load */
@@ -18,13 +19,22 @@ enum { BATCH = 64 };            /* events taken at once: the more, the fewer sys
 #define POLL_MS 1000            /* the tick */
 #define WAKE UINT64_MAX         /* the name of wakefd among the events */
 
+/* A thread with nothing to do, on the pool's stack: the one that came last is the warmest and is called first. Whoever calls it has
+ * already decided what it does, so that it need not take the lock to find out. */
+struct idler {
+	struct idler *below;
+	shm_event called;
+	enum { ROLE_NONE, ROLE_LOOK, ROLE_POLL, ROLE_RUN } role;
+	struct pool_item *item;     /* ROLE_RUN */
+};
+
 struct pool {
 	struct pool_options o;
 	int epfd, wakefd;
 	pthread_mutex_t lock;
-	pthread_cond_t work;        /* followers wait here */
+	struct idler *idlers;
 	struct pool_item *first, **last;
-	unsigned threads, idle, numbers_n;
+	unsigned threads, numbers_n;
 	uint8_t *numbers;           /* which thread numbers are taken */
 	bool polling, stop;
 	_Atomic int64_t next_tick;
@@ -44,11 +54,6 @@ struct pool *pool_new(const struct pool_options *o)
 	if (p->wakefd < 0 || epoll_ctl(p->epfd, EPOLL_CTL_ADD, p->wakefd, &ev) < 0)
 		die(71, "eventfd: %s", strerror(errno));
 	pthread_mutex_init(&p->lock, NULL);
-	pthread_condattr_t attr;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&p->work, &attr);
-	pthread_condattr_destroy(&attr);
 	p->last = &p->first;
 	p->numbers_n = o->threads_max + 1;
 	p->numbers = xcalloc(p->numbers_n, 1);
@@ -127,15 +132,42 @@ static bool spawn(struct pool *p) /* with the lock */
 	return true;
 }
 
-static void call_somebody(struct pool *p) /* with the lock: somebody else shall look after queue and epoll */
+static struct pool_item *dequeue(struct pool *p) /* with the lock */
 {
-	if (p->idle > 0)
-		pthread_cond_signal(&p->work);
-	else if (!spawn(p) && p->first != NULL) {
+	struct pool_item *it = p->first;
+	if (it != NULL && (p->first = it->next) == NULL)
+		p->last = &p->first;
+	return it;
+}
+
+/* Somebody else shall look after queue and epoll. With the lock; the idler is to be woken without it. */
+static struct idler *call_somebody(struct pool *p)
+{
+	struct idler *w = p->idlers;
+	if (w != NULL) {
+		p->idlers = w->below;
+		if ((w->item = dequeue(p)) != NULL)
+			w->role = ROLE_RUN;
+		else if (!p->polling) {
+			p->polling = true;
+			w->role = ROLE_POLL;
+		} else
+			w->role = ROLE_LOOK;
+		return w;
+	}
+	if (!spawn(p) && p->first != NULL) {
 		count(COUNT_threads_limited);
 		if (p->polling) /* the last one that is free sleeps in epoll */
 			eventfd_write(p->wakefd, 1);
 	}
+	return NULL;
+}
+
+static void unlock_and_wake(struct pool *p, struct idler *w)
+{
+	pthread_mutex_unlock(&p->lock);
+	if (w != NULL)
+		shm_wake_all(&w->called);
 }
 
 int pool_wakefd(struct pool *p) { return p->wakefd; }
@@ -144,22 +176,19 @@ void pool_submit(struct pool *p, struct pool_item *it)
 {
 	pthread_mutex_lock(&p->lock);
 	enqueue(p, it);
-	call_somebody(p);
-	pthread_mutex_unlock(&p->lock);
+	unlock_and_wake(p, call_somebody(p));
 }
 
 void pool_blocking(struct pool *p)
 {
 	pthread_mutex_lock(&p->lock);
-	if (!p->polling || p->first != NULL)
-		call_somebody(p);
-	pthread_mutex_unlock(&p->lock);
+	unlock_and_wake(p, !p->polling || p->first != NULL ? call_somebody(p) : NULL);
 }
 
 bool pool_spare(struct pool *p)
 {
 	pthread_mutex_lock(&p->lock);
-	bool spare = p->idle > 0 || p->threads < p->o.threads_max - p->o.threads_max / 4;
+	bool spare = p->idlers != NULL || p->threads < p->o.threads_max - p->o.threads_max / 4;
 	pthread_mutex_unlock(&p->lock);
 	return spare;
 }
@@ -215,32 +244,62 @@ static void poll_once(struct pool *p) /* called and left with the lock; p->polli
 	}
 }
 
+static void run_item(struct pool_item *it)
+{
+	count(COUNT_threads_busy);
+	it->run(it);
+	count_sub(COUNT_threads_busy, 1);
+}
+
+/* Waits to be called, for POOL_IDLE_MS. Called with the lock, left without it. ROLE_NONE: nobody called. */
+static void idle(struct pool *p, struct idler *me)
+{
+	int64_t until = clock_mono() + POOL_IDLE_MS;
+	int r = 0;
+	*me = (struct idler){ .below = p->idlers };
+	p->idlers = me;
+	pthread_mutex_unlock(&p->lock);
+	while (atomic_load(&me->called) == 0 && r != -ERR_TIMEOUT)
+		r = shm_wait(&me->called, 0, until);
+	if (atomic_load(&me->called) != 0)
+		return;
+	pthread_mutex_lock(&p->lock);
+	struct idler **at = &p->idlers;
+	while (*at != NULL && *at != me)
+		at = &(*at)->below;
+	if (*at == me) {
+		*at = me->below;
+		pthread_mutex_unlock(&p->lock);
+		return;
+	}
+	pthread_mutex_unlock(&p->lock); /* called in this very moment: the word comes, and the caller still looks at it */
+	while (atomic_load(&me->called) == 0)
+		shm_wait(&me->called, 0, NEVER);
+}
+
 static void thread_loop(struct pool *p)
 {
+	struct idler me;
 	pthread_mutex_lock(&p->lock);
 	while (!p->stop) {
-		struct pool_item *it = p->first;
+		struct pool_item *it = dequeue(p);
 		if (it != NULL) {
-			p->first = it->next;
-			if (p->first == NULL)
-				p->last = &p->first;
 			pthread_mutex_unlock(&p->lock);
-			count(COUNT_threads_busy);
-			it->run(it);
-			count_sub(COUNT_threads_busy, 1);
+			run_item(it);
 			pthread_mutex_lock(&p->lock);
 		} else if (!p->polling) {
 			p->polling = true;
 			poll_once(p);
 			p->polling = false;
 		} else {
-			struct timespec until;
-			clock_gettime(CLOCK_MONOTONIC, &until);
-			until.tv_sec += POOL_IDLE_MS / 1000;
-			p->idle++;
-			int r = pthread_cond_timedwait(&p->work, &p->lock, &until);
-			p->idle--;
-			if (r == ETIMEDOUT && p->first == NULL && p->polling)
+			idle(p, &me);
+			if (me.role == ROLE_RUN)
+				run_item(me.item);
+			pthread_mutex_lock(&p->lock);
+			if (me.role == ROLE_POLL) {
+				poll_once(p);
+				p->polling = false;
+			} else if (me.role == ROLE_NONE && p->first == NULL && p->polling)
 				break;
 		}
 	}
@@ -292,6 +351,6 @@ void pool_stop(struct pool *p)
 {
 	pthread_mutex_lock(&p->lock);
 	p->stop = true;
-	pthread_cond_broadcast(&p->work);
 	pthread_mutex_unlock(&p->lock);
+	eventfd_write(p->wakefd, 1); /* idlers leave at their time-out, or with the process */
 }

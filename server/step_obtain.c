@@ -78,7 +78,7 @@ static enum req_step fetch(struct request *r, struct fill **fill)
 {
 	struct fetched got;
 	const struct fetch_ask ask = { .worker = r->worker, .plan = &r->plan, .request = &r->http, .stored = r->has_stored ? &r->stored : NULL,
-	                               .fill = fill, .interim = interim, .abandoned = fill == NULL ? client_left : NULL, .arg = r };
+	                               .conditional = r->has_stored && r->judgement.conditional, .fill = fill, .interim = interim, .abandoned = fill == NULL ? client_left : NULL, .arg = r };
 	fetch_object(&ask, r->arena, &got);
 	return use(r, &got);
 }
@@ -132,8 +132,8 @@ static bool usable_now(struct request *r)
 	const struct judge_options opt = judge_settings(conf());
 	if (!r->has_stored)
 		return false;
-	if (r->stored.response_time >= r->started) /* confirmed or fetched while we waited: as good as our own asking */
-		return true;
+	if (r->stored.response_time >= r->started) /* confirmed or fetched while we waited: as good as our own asking, if it may be shared */
+		return judge_may_join(&r->plan, &r->http, &r->stored, clock_wall());
 	r->judgement = judge_stored(&opt, &r->plan, &r->http, &r->stored, clock_wall(), false);
 	return r->judgement.verdict == VERDICT_HIT || r->judgement.verdict == VERDICT_HIT_AND_REVALIDATE;
 }
