@@ -64,6 +64,7 @@ read_pem(struct found *f, struct str text)
 	unsigned char *data;
 	long n;
 	int r = 0;
+	ERR_clear_error(); /* what others left there is not ours */
 	while (bio && r == 0 && PEM_read_bio(bio, &kind, &header, &data, &n) == 1) {
 		r = take_block(f, kind, header, data, n);
 		OPENSSL_free(kind);
