@@ -101,7 +101,7 @@ pour(void *arg)
 static bool
 check(int fd)
 {
-	static char b[65536];
+	char b[65536];
 	size_t at = 0;
 	for (;;) {
 		ssize_t r = read(fd, b, sizeof b);
