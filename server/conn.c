@@ -375,7 +375,7 @@ static int head_step(struct conn *c)
 	for (;;) {
 		int head = n == 0 ? 0 : http1_scan(buf, n, &c->scanned, &limits);
 		if (head < 0)
-			return request_refuse(c, head) < 0 ? -1 : begin_closing(c);
+			return request_refuse(c, head, http1_scan_problem(buf, n)) < 0 ? -1 : begin_closing(c);
 		if (head > 0) {
 			c->scanned = 0;
 			c->head_since = 0;

@@ -124,7 +124,7 @@ int request_run(struct conn *c, struct str head)
 	if (e < 0) {
 		count(COUNT_requests_bad);
 		r.framing.keep_alive = false;
-		request_error(&r, e, "");
+		request_error(&r, e, r.framing.problem);
 		return run(&r, STEP_deliver);
 	}
 	if (r.framing.body == BODY_CHUNKED)
@@ -133,13 +133,13 @@ int request_run(struct conn *c, struct str head)
 	return run(&r, STEP_route);
 }
 
-int request_refuse(struct conn *c, int err)
+int request_refuse(struct conn *c, int err, const char *problem)
 {
 	struct request r;
 	begin(&r, c);
 	count(COUNT_requests);
 	count(COUNT_requests_bad);
-	request_error(&r, err, "");
+	request_error(&r, err, problem);
 	return run(&r, STEP_deliver);
 }
 

@@ -60,7 +60,7 @@ struct request {
 /* Runs one request whose head is complete. > 0: the connection goes on, 0: it must be closed gently, < 0: it is dead or not ours any more. */
 int request_run(struct conn *, struct str head);
 /* The head is not HTTP that we take (err: -ERR_X): says so to the client. 0 when said, < 0 when not even that. */
-int request_refuse(struct conn *, int err);
+int request_refuse(struct conn *, int err, const char *problem);
 
 /* The next bytes of the request's body, decoded, into buf: > 0, 0 at the end, -ERR_X. Sends nothing. */
 int64_t request_body(struct request *, void *buf, size_t n);
