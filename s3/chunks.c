@@ -53,6 +53,7 @@ struct chunks {
 	_Atomic(const char *) health;
 	_Atomic int64_t failed_ms;       /* mono: the last failure; the last that was logged */
 	_Atomic int64_t logged_ms;
+	_Atomic bool said;               /* the log's last word was that it is bad */
 	_Atomic bool no_unnamed;         /* see put_unnamed */
 	_Atomic uint64_t names;          /* numbers for tmp names */
 	struct shard shards[SHARDS];
@@ -113,7 +114,8 @@ chunks_result(struct chunks *s, int r)
 	t = clock_mono();
 	logged = atomic_load(&s->logged_ms);
 	if (r >= 0) {
-		if (t - atomic_load(&s->failed_ms) >= CHUNKS_HEAL_MS && atomic_compare_exchange_strong(&s->health, &was, NULL))
+		if (t - atomic_load(&s->failed_ms) >= CHUNKS_HEAL_MS && atomic_compare_exchange_strong(&s->health, &was, NULL) &&
+		    atomic_exchange(&s->said, false))
 			log_warn("store %s works again: responses are cached", s->dir);
 		return r;
 	}
@@ -122,6 +124,7 @@ chunks_result(struct chunks *s, int r)
 	now = r == -ERR_FULL ? health_full : health_bad;
 	if (was != now && atomic_compare_exchange_strong(&s->health, &was, now) && (logged == 0 || t - logged >= SAY_AGAIN_MS)) {
 		atomic_store(&s->logged_ms, t);
+		atomic_store(&s->said, true);
 		log_error("store %s: %s (%s): responses are served uncached", s->dir, now, strerror(errno));
 	}
 	return r;
@@ -325,7 +328,13 @@ tmp_create(const char *path)
 	return fd >= 0 ? fd : errno_err();
 }
 
-int chunks_tmp_create(struct chunks *s, const char *path) { return chunks_result(s, tmp_create(path)); }
+int
+chunks_tmp_create(struct chunks *s, const char *path)
+{
+	int r = tmp_create(path);
+
+	return r >= 0 ? r : chunks_result(s, r); /* that a name could be made does not mean that there is room */
+}
 
 /* 0 or -ERR_X, errno set. rename(2) replaces what is there, which heals a spoilt file. */
 static int

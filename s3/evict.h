@@ -18,5 +18,6 @@ struct evict_report {
  * One thread of one process: it remembers the last walk, to spare the next when not enough can have changed. */
 typedef void evict_gone_f(void *arg, const struct chunk_id *);
 int evict_pass(const struct evict_options *, struct evict_report *, evict_gone_f *, void *arg);
-/* At start and now and then: tmp files of no live fill, and small chunks that were never finished. table NULL: no fill is live. */
+/* At start and now and then: tmp files of no live fill, and small chunks that were never finished. table NULL: no fill is live
+ * (with a table of this run, files of an earlier one are never taken for live ones: it may be given at start, too). */
 int evict_debris(const char *dir, const struct fill_table *, unsigned *removed);

@@ -10,7 +10,10 @@
  * and the bytes go through a ring of FILL_RELAY in the slot to the readers that are attached already: the slowest of them sets the
  * pace, so none is cut off (a client that stalls is its server's business: its send timeout makes it leave). The bound: FILL_LANES
  * readers; one more than that gets -ERR_FILL_FAILED at the point where the relay began. Reading back behind what a reader has
- * asked for last fails likewise. */
+ * asked for last fails likewise.
+ *
+ * The process ignores SIGXFSZ (a file size limit is then a full disk, not death). Chunk files of a fill have names in the store's tmp
+ * folder until its slot is freed: readers of any process open them there. Counted by the caller: fills, fills_failed, fills_bound. */
 #pragma once
 #include "../common/str.h"
 #include "chunks.h"

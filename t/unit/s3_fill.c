@@ -689,6 +689,46 @@ small_disk(void)
 	store = was;
 }
 
+/* the bytes can be written but the chunks get no names */
+static void
+nameless(void)
+{
+	struct chunks *was = store;
+	struct fill *w, *f;
+	struct arena a;
+	struct str m;
+	char saved[sizeof store_dir], path[sizeof store_dir + 8];
+
+	memcpy(saved, store_dir, sizeof saved);
+	snprintf(store_dir + strlen(store_dir), 8, "/odd");
+	store = store_open(0);
+	snprintf(path, sizeof path, "%s/data", store_dir);
+	if (rmdir(path) < 0 || mknod(path, S_IFREG | 0600, 0) < 0)
+		perror(path);
+	arena_init(&a);
+	fill_claim(table, store, KEY, 0, CHUNK, &w);
+	f = fill_reader(w);
+	fill_head(w, STR("the head"), -1);
+	is_int(append_all(w, 0, 3 * MIB + 9, 100000, 0), 0, "chunks that cannot be named: the body goes on");
+	ok(fill_seal(w, &a, &m) == -ERR_SYSTEM && m.n == 0, "at the seal the writer is told");
+	fill_done(&w);
+	is_int(read_all(f, 0, 100000, 0), 3 * MIB + 9, "the reader has all");
+	fill_leave(&f);
+	fill_claim(table, store, KEY, 0, CHUNK, &w);
+	f = fill_reader(w);
+	fill_head(w, STR("the head"), 500);
+	fill_append(w, bytes, 500);
+	ok(fill_seal(w, &a, &m) == -ERR_SYSTEM && m.n == 0, "the same with a small one");
+	fill_done(&w);
+	is_int(read_all(f, 0, 100000, 0), 500, "the reader has all");
+	fill_leave(&f);
+	ok(chunks_health(store) != NULL && fill_active(table) == 0 && tmp_files() == 0, "the store says so, and nothing is left");
+	arena_fini(&a);
+	chunks_close(&store);
+	memcpy(store_dir, saved, sizeof saved);
+	store = was;
+}
+
 static void
 speed(void)
 {
@@ -753,6 +793,7 @@ main(void)
 		degraded(failures[i].what, failures[i].limit, failures[i].n, failures[i].known, failures[i].readers);
 	relay_rules();
 	small_disk();
+	nameless();
 	speed();
 	chunks_close(&store);
 	free(bytes);
