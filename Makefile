@@ -5,7 +5,6 @@
 #   make fuzz, make bench, make install DESTDIR=, make clean, make distclean
 
 SAN ?=
-B := build/$(if $(SAN),$(subst $(comma),-,$(SAN)),plain)
 comma := ,
 B := build/$(if $(SAN),$(subst $(comma),-,$(SAN)),plain)
 BIN := $(if $(SAN),$(B)/passsage,passsage)
@@ -67,12 +66,32 @@ $(1): $(1).o $(if $(filter server,$(call unit_folder,$(1))),$(B)/libserver.a $(A
 endef
 $(foreach u,$(UNIT),$(eval $(call unit,$(u))))
 
+# T: which tests; JOBS: how many files at a time; PROVE_FLAGS: -v, --timer, ...
 T ?= $(wildcard t/*.t)
 JOBS ?= 2
 check: $(BIN) $(UNIT)
 	PASSSAGE=$(abspath $(BIN)) UNIT_DIR=$(abspath $(B))/t/unit SAN=$(SAN) prove -j $(JOBS) $(PROVE_FLAGS) $(T)
 unit: $(UNIT)
-	@for u in $(UNIT); do echo "# $$u"; $$u | grep -v '^ok' ; done
+	UNIT_DIR=$(abspath $(B))/t/unit SAN=$(SAN) prove t/00-unit.t
+
+# our figures and Squid's side by side: t/bench/README.md (RUNS, DUR, SCENARIOS from the environment)
+bench: $(BIN)
+	PASSSAGE=$(abspath $(BIN)) t/bench/run
+
+INSTALL ?= install
+unitdir ?= $(prefix)/lib/systemd/system
+put = $(if $(wildcard $(1)),$(INSTALL) -D -m $(2) $(1) $(DESTDIR)$(3))
+# an existing configuration is the operator's: the new sample is put beside it
+install: $(BIN)
+	$(INSTALL) -D -m 755 $(BIN) $(DESTDIR)$(sbindir)/passsage
+	$(call put,etc/passsage.8,644,$(mandir)/man8/passsage.8)
+	$(call put,etc/passsage.conf.sample,644,$(sysconfdir)/passsage/passsage.conf.sample)
+	test -e $(DESTDIR)$(sysconfdir)/passsage/passsage.conf || $(INSTALL) -D -m 640 etc/passsage.conf.sample $(DESTDIR)$(sysconfdir)/passsage/passsage.conf
+	$(call put,etc/passsage.service,644,$(unitdir)/passsage.service)
+	$(call put,etc/passsage.init,755,$(sysconfdir)/init.d/passsage)
+	$(call put,etc/passsage.logrotate,644,$(sysconfdir)/logrotate.d/passsage)
+
+-include t/fuzz/fuzz.mk
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
