@@ -1,6 +1,8 @@
 /* The callers' side of httpc: making requests, waiting for heads and bodies. */
 #include "httpc_impl.h"
+#include <linux/futex.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include "counters.h"
 #include "log.h"
@@ -25,6 +27,13 @@ xfer_command(struct xfer *x, unsigned cmd)
 	if (atomic_exchange(&e->sleeping, false))
 		eventfd_write(e->wake, 1);
 	return true;
+}
+
+void
+xfer_wake(struct xfer *x)
+{
+	atomic_fetch_add(&x->futex, 1);
+	syscall(SYS_futex, &x->futex, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
 struct block *
@@ -84,7 +93,6 @@ xfer_destroy(struct xfer *x)
 {
 	curl_easy_cleanup(x->easy);
 	pthread_mutex_destroy(&x->lock);
-	pthread_cond_destroy(&x->cond);
 	free(x->request);
 	free(x->origin);
 	free(x->heads);
@@ -138,11 +146,6 @@ xfer_new(struct httpc *e)
 		x = xcalloc(1, sizeof *x);
 		x->e = e;
 		pthread_mutex_init(&x->lock, NULL);
-		pthread_condattr_t ca;
-		pthread_condattr_init(&ca);
-		pthread_condattr_setclock(&ca, CLOCK_MONOTONIC);
-		pthread_cond_init(&x->cond, &ca);
-		pthread_condattr_destroy(&ca);
 		if (!(x->easy = fetcher_easy(e, x))) {
 			xfer_destroy(x);
 			return NULL;
@@ -483,13 +486,12 @@ wait_for_fetcher(struct xfer *x, int64_t deadline)
 {
 	if (deadline != NEVER && (deadline <= 0 || clock_mono() >= deadline))
 		return false;
+	unsigned seen = atomic_load(&x->futex);
 	x->waiting = true;
-	if (deadline == NEVER) {
-		pthread_cond_wait(&x->cond, &x->lock);
-	} else {
-		struct timespec ts = { .tv_sec = deadline / 1000, .tv_nsec = deadline % 1000 * 1000000 };
-		pthread_cond_timedwait(&x->cond, &x->lock, &ts);
-	}
+	pthread_mutex_unlock(&x->lock);
+	struct timespec ts = { .tv_sec = deadline / 1000, .tv_nsec = deadline % 1000 * 1000000 };
+	syscall(SYS_futex, &x->futex, FUTEX_WAIT_BITSET_PRIVATE, seen, deadline == NEVER ? NULL : &ts, NULL, FUTEX_BITSET_MATCH_ANY);
+	pthread_mutex_lock(&x->lock);
 	x->waiting = false;
 	return true;
 }

@@ -36,7 +36,6 @@ struct xfer {
 	struct httpc *e;
 	CURL *easy;
 	pthread_mutex_t lock;
-	pthread_cond_t cond;
 	char *request;             /* header list and its text, as libcurl wants it */
 	size_t request_cap;
 	char *origin;              /* what the easy handle is set to: options are set only when they differ */
@@ -52,6 +51,7 @@ struct xfer {
 	/* all from here on is cleared for each use */
 	struct xfer *qnext;        /* queue, or pool */
 	atomic_uint refs, cmds;
+	atomic_uint futex;         /* counts wake-ups: a futex of our own costs one system call less than a condition variable */
 	int64_t body_length;       /* set by begin, then only read */
 	int64_t read_ms, begun;
 	size_t limit;
@@ -60,7 +60,7 @@ struct xfer {
 	/* the fetcher's alone */
 	struct xfer *prev, *next;  /* active ones */
 	struct xfer *dnext;        /* dirty ones: callers to be woken */
-	bool active, dirty, connected, recv_held, send_held;
+	bool active, dirty, connected, recv_held, send_held, go_on;
 	bool te, te_chunked, bad_length, bad_coding, bad_blank, bodyless;
 	int64_t cl;
 	unsigned attempts;
@@ -126,6 +126,7 @@ struct httpc {
 bool xfer_command(struct xfer *, unsigned cmd); /* to the fetcher; false when it is gone */
 void xfer_unref(struct xfer *);
 void xfer_destroy(struct xfer *);
+void xfer_wake(struct xfer *);                  /* without the lock; waiting was true and has been cleared under it */
 void engine_unref(struct httpc *);
 struct block *block_new(struct httpc *, bool large);
 void block_free(struct httpc *, struct block *);

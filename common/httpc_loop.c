@@ -12,6 +12,10 @@
 #define EVENTS 256
 #define WAKE_AT (64 * 1024) /* a caller that has this much to do is woken though more may be coming at once */
 #define WAKE_ROUNDS 4       /* and whoever has waited for so many rounds of events */
+/* A full buffer is told to libcurl after the event, which costs nothing; refusing data in the middle of one makes libcurl keep and
+ * copy it. So what one event can bring, libcurl's own buffer, is still taken. */
+#define RECEIVE_SIZE (64 * 1024)
+#define OVERSHOOT (2 * RECEIVE_SIZE)
 #define SWEEP_MS 20         /* timeouts are no finer than this */
 #define REAP_MIN_MS 1000    /* libcurl looks for dead connections at most once a second */
 #define REAP_MAX_MS 30000
@@ -234,7 +238,7 @@ heads_append(struct xfer *x, const char *p, size_t n)
 static bool
 end_of_head(struct xfer *x)
 {
-	bool go_on = false, interim = x->status < 200;
+	bool interim = x->status < 200;
 	if (x->status == 101) {
 		give_up(x, -ERR_ORIGIN_PROTOCOL, "the origin switched protocols unasked");
 		return false;
@@ -256,14 +260,15 @@ end_of_head(struct xfer *x)
 		if (x->status >= 300 && !x->refused && !(x->body_end && x->ring_in == x->ring_out))
 			x->refused = true; /* libcurl stops sending and will close the connection */
 	}
-	if (x->await_continue) {
-		x->await_continue = false;
-		go_on = x->send_held;
-	}
+	bool waited = x->await_continue, refused = x->refused && x->send_held;
+	x->await_continue = false;
 	pthread_mutex_unlock(&x->lock);
 	dirty(x);
-	if (go_on)
+	/* Sending goes on after a 100; and when it is refused libcurl must not take it for paused, or the transfer would never end. */
+	if (x->send_held && (waited || refused)) {
+		x->go_on = true;
 		sweep_by(x->e, 0); /* not from within a callback */
+	}
 	return true;
 }
 
@@ -309,7 +314,7 @@ write_cb(char *p, size_t size, size_t n, void *arg)
 	size_t left = n *= size;
 	alive(x);
 	pthread_mutex_lock(&x->lock);
-	if (x->buffered > 0 && x->buffered + n > x->limit) {
+	if (x->buffered > 0 && x->buffered + n > x->limit + OVERSHOOT) {
 		x->recv_paused = x->recv_held = true;
 		pthread_mutex_unlock(&x->lock);
 		dirty(x);
@@ -333,6 +338,7 @@ write_cb(char *p, size_t size, size_t n, void *arg)
 		left -= take;
 	}
 	x->buffered += n;
+	x->recv_paused |= x->buffered >= x->limit; /* wake_callers tells libcurl */
 	pthread_mutex_unlock(&x->lock);
 	x->received += n;
 	dirty(x);
@@ -497,7 +503,13 @@ collect(struct httpc *e)
 	}
 }
 
-/* Tells libcurl which directions are still held. */
+/* Tells libcurl which directions are held. */
+static void
+pause_as_held(struct xfer *x)
+{
+	curl_easy_pause(x->easy, (x->recv_held ? CURLPAUSE_RECV : 0) | (x->send_held ? CURLPAUSE_SEND : 0));
+}
+
 static void
 release(struct xfer *x, bool recv, bool send)
 {
@@ -508,7 +520,7 @@ release(struct xfer *x, bool recv, bool send)
 	alive(x);
 	if (x->read_ms > 0)
 		sweep_by(x->e, x->e->now + x->read_ms);
-	curl_easy_pause(x->easy, (x->recv_held ? CURLPAUSE_RECV : 0) | (x->send_held ? CURLPAUSE_SEND : 0));
+	pause_as_held(x);
 }
 
 static void
@@ -561,18 +573,17 @@ sweep(struct httpc *e)
 	e->sweep_at = NEVER;
 	for (struct xfer *x = e->active, *next; x; x = next) {
 		next = x->next;
-		if (x->send_held && x->go_on_at) { /* waiting for 100 (Continue), or no longer */
+		if (x->await_continue && x->go_on_at && x->go_on_at <= now) { /* only this thread changes it */
 			pthread_mutex_lock(&x->lock);
-			if (now >= x->go_on_at)
-				x->await_continue = false;
-			bool go_on = !x->await_continue;
+			x->await_continue = false;
 			pthread_mutex_unlock(&x->lock);
-			if (go_on) {
-				x->go_on_at = 0;
-				release(x, false, true);
-			} else {
-				sweep_by(e, x->go_on_at);
-			}
+			x->go_on = x->send_held;
+		} else if (x->await_continue && x->go_on_at) {
+			sweep_by(e, x->go_on_at);
+		}
+		if (x->go_on) {
+			x->go_on = false;
+			release(x, false, true);
 		}
 		int64_t at = NEVER;
 		if (!x->connected)
@@ -625,9 +636,16 @@ wake_callers(struct httpc *e, bool all)
 		bool gone = !x->active;
 		pthread_mutex_lock(&x->lock);
 		bool wake = all || x->done || x->recv_paused || x->buffered >= WAKE_AT;
-		if (wake && x->waiting)
-			pthread_cond_signal(&x->cond);
+		bool signal = wake && x->waiting, hold = x->recv_paused && x->active && !x->recv_held;
+		if (signal)
+			x->waiting = false;
 		pthread_mutex_unlock(&x->lock);
+		if (signal) /* not under the lock: the caller would wake up only to wait for it */
+			xfer_wake(x);
+		if (hold) {
+			x->recv_held = true;
+			pause_as_held(x);
+		}
 		x->dirty = false;
 		if (!wake)
 			dirty(x);
@@ -764,7 +782,7 @@ fetcher_easy(struct httpc *e, struct xfer *x)
 	curl_easy_setopt(c, CURLOPT_HTTP_CONTENT_DECODING, 0L);
 	curl_easy_setopt(c, CURLOPT_HTTP_TRANSFER_DECODING, 1L);
 	curl_easy_setopt(c, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-	curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 64L * 1024);
+	curl_easy_setopt(c, CURLOPT_BUFFERSIZE, (long)RECEIVE_SIZE);
 	return c;
 }
 

@@ -635,6 +635,12 @@ test_upload(void)
 	ok(o.r == 0 && o.head.status == 413 && o.end == 0 && o.n == 3, "and is there to be read");
 	arena_fini(&o.a);
 
+	x = start(engine, "http", "127.0.0.1", "POST", "/early", NULL, -2, 0);
+	nap_ms(20);
+	take_reply(&x, &o);
+	ok(o.r == 0 && o.head.status == 413 && o.end == 0 && o.n == 3, "also when the origin did not wait for the first byte");
+	arena_fini(&o.a);
+
 	x = start(engine, "http", "127.0.0.1", "POST", "/silent", NULL, 100000000, 0);
 	r = send_all(x, 100000000, 50000);
 	ok(r == -ERR_GONE || r == -ERR_TIMEOUT || r == 0 || r == -ERR_ORIGIN_TIMEOUT, "an origin that reads on and on");
