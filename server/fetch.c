@@ -86,12 +86,10 @@ static void vary_index(struct job *j, const struct plan *plan)
 
 /* ---- the body */
 
-static void store_failed(struct job *j, int err)
+static void store_failed(int err)
 {
-	count(COUNT_store_errors);
 	if (atomic_exchange(&heritage.shared.state->store_bad, 1) == 0)
 		log_error("the store takes no more (%s): responses are served uncached until it does", err_text(err));
-	(void)j;
 }
 
 static void body_failed(struct job *j, int err)
@@ -109,7 +107,7 @@ static void body_complete(struct job *j)
 		return;
 	}
 	if (err < 0) { /* whole for those who read it, but not in the store */
-		store_failed(j, err);
+		store_failed(err);
 		fill_done(&j->fill);
 		job_free(j);
 		return;
@@ -117,7 +115,6 @@ static void body_complete(struct job *j)
 	atomic_store(&heritage.shared.state->store_bad, 0);
 	j->meta.content_size = fill_total(j->fill);
 	count(COUNT_fills);
-	count_add(COUNT_stored_bytes, (uint64_t)j->meta.content_size);
 	httpc_end(&j->xfer); /* its connection is of use to others now */
 	commit(j);
 }
@@ -127,7 +124,7 @@ static int append(struct job *j)
 {
 	int err = fill_append(j->fill, j->pending, j->pending_n);
 	if ((err == -ERR_FULL || err == -ERR_SYSTEM) && !j->degraded) {
-		store_failed(j, err);
+		store_failed(err);
 		j->degraded = true;
 		if ((err = fill_degrade(j->fill)) == 0)
 			return -ERR_AGAIN;

@@ -262,6 +262,7 @@ static void signals_set(void)
 		sigaction(sigs[i], &sa, NULL);
 	sa.sa_handler = SIG_IGN;
 	sigaction(SIGPIPE, &sa, NULL);
+	sigaction(SIGXFSZ, &sa, NULL); /* a file size limit is a full disk */
 	sigaction(SIGINT, &sa, NULL); /* Ctrl-C goes to the whole group: the master decides */
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);

@@ -167,7 +167,8 @@ int64_t request_body(struct request *r, void *buf, size_t n)
 			done = http1_chunked_feed(&r->chunked, piece + at, (size_t)got - at, &used, &out);
 			if (done < 0)
 				return done;
-			memcpy((char *)buf + made, out.p, out.n);
+			if (out.n > 0)
+				memcpy((char *)buf + made, out.p, out.n);
 			made += out.n;
 			at += used;
 			if (used == 0 && done == 0)

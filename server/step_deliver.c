@@ -346,7 +346,7 @@ enum req_step step_deliver(struct request *r)
 	int e = send_head(&d, &h);
 	if (e == 0 && !d.no_body && d.length != 0)
 		e = send_body(&d);
-	int w = write_out(&d); /* also when the source broke: what came is the client's, and the break says that it is not all */
+	int w = e == -ERR_CLIENT_GONE || e == -ERR_TIMEOUT ? e : write_out(&d); /* also when the source broke: what came is the client's, and the break says that it is not all */
 	if (e == 0)
 		e = w;
 	if (e < 0) {
