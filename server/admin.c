@@ -1,0 +1,267 @@
+/* admin.c - the admin process: a small HTTP/1.1 server on the health port. One thread, one poll loop, one request a connection; everything
+ * about it is bounded, for its port may be open to the world:
+ *   CLIENTS_MAX connections (a newcomer takes the place of the one that has been there longest), REQUEST_MS for each to ask and as
+ *   much again to take the answer, HEAD_MAX bytes of a head, no request bodies.
+ * /health, /ready and /metrics are for all. /debug/… is for this machine, and for who knows the debug token; to others it does not exist. */
+#include "admin.h"
+#include <errno.h>
+#include <netinet/in.h>
+#include <openssl/crypto.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "../common/clock.h"
+#include "../common/err.h"
+#include "../common/fd.h"
+#include "../common/httpdate.h"
+#include "../common/log.h"
+#include "heritage.h"
+#include "http1.h"
+
+#define CLIENTS_MAX 64
+#define HEAD_MAX 16384
+#define REQUEST_MS 5000
+#define LINGER_MS 1000       /* after the answer: what still comes is thrown away so long, so that the answer arrives (RFC 9112 9.6) */
+#define TICK_MS 1000
+
+enum phase { READING, WRITING, LINGERING };
+struct client {
+	int fd;                      /* -1: free */
+	enum phase phase;
+	bool local;                  /* from this machine */
+	int64_t deadline;
+	size_t n, seen;
+	struct arena arena;
+	struct str out;              /* what is still to be written */
+	char in[HEAD_MAX];
+};
+static struct client clients[CLIENTS_MAX];
+
+static void client_close(struct client *c)
+{
+	fd_close(&c->fd);
+	arena_fini(&c->arena);
+}
+
+/* ---- answering */
+
+static bool is_loopback(const struct sockaddr_storage *a)
+{
+	const struct sockaddr_in *v4 = (const void *)a;
+	const struct sockaddr_in6 *v6 = (const void *)a;
+	if (a->ss_family == AF_INET)
+		return ntohl(v4->sin_addr.s_addr) >> 24 == 127;
+	return a->ss_family == AF_INET6 && (IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr) || (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr) && v6->sin6_addr.s6_addr[12] == 127));
+}
+
+static bool may_debug(const struct client *c, const struct http_request *req)
+{
+	struct str token = str_c(conf()->debug_token), given = headers_get(&req->headers, STR("Authorization"));
+	if (c->local)
+		return true;
+	if (token.n == 0 || !str_caseeq(str_cut(&given, ' '), STR("Bearer")))
+		return false;
+	given = str_trim(given);
+	return given.n == token.n && CRYPTO_memcmp(given.p, token.p, token.n) == 0;
+}
+
+static void say(struct arena *a, struct page *out, int status, const char *text)
+{
+	struct page_text t = { .arena = a };
+	page_addz(&t, text);
+	page_addz(&t, "\n");
+	page_finish(out, status, STR("text/plain; charset=utf-8"), &t);
+}
+
+static void answer(const struct client *c, const struct http_request *req, struct arena *a, struct page *out)
+{
+	struct str path = req->url.path;
+	bool debug = (str_eq(path, STR("/debug")) || str_starts(path, STR("/debug/"))) && may_debug(c, req);
+	if (req->method != METHOD_GET && req->method != METHOD_HEAD) {
+		say(a, out, 405, "GET and HEAD only");
+		headers_add(&out->headers, STR("Allow"), STR("GET, HEAD"));
+	} else if (str_eq(path, STR("/health")))
+		admin_health(req, a, out);
+	else if (str_eq(path, STR("/ready")))
+		admin_ready(a, out);
+	else if (str_eq(path, STR("/metrics")))
+		admin_metrics(a, out);
+	else if (!debug || !admin_debug(str_from(path, sizeof "/debug/" - 1), a, out))
+		say(a, out, 404, "there is no such page");
+}
+
+static void respond(struct client *c, struct page *p, bool head_only)
+{
+	char date[HTTPDATE_SIZE];
+	struct page_text t = { .arena = &c->arena };
+	char *head = arena_alloc(&c->arena, HEAD_MAX);
+	httpdate_format(clock_wall() / 1000, date);
+	headers_add_copy(&p->headers, STR("Date"), str_c(date));
+	headers_set(&p->headers, STR("Content-Length"), arena_printf(&c->arena, "%zu", p->body.n));
+	headers_set(&p->headers, STR("Connection"), STR("close"));
+	int64_t n = http1_write_status(head, HEAD_MAX, p->status, STR_NONE, &p->headers);
+	INVARIANT(n > 0); /* all of it is our own words */
+	page_add(&t, (struct str){ head, (size_t)n });
+	if (!head_only)
+		page_add(&t, p->body);
+	c->out = (struct str){ t.p, t.n };
+	c->phase = WRITING;
+	c->deadline = clock_mono() + REQUEST_MS;
+}
+
+static void request(struct client *c, struct str head)
+{
+	static const struct http1_limits limits = { .line = 8192, .head = HEAD_MAX, .fields = 100 };
+	struct http_request req;
+	struct http1_framing framing;
+	enum http1_target target;
+	struct page p;
+	int e = http1_request(head, NULL, &limits, &c->arena, &req, &framing, &target);
+	if (e < 0)
+		say(&c->arena, &p, err_status(e), framing.problem != NULL ? framing.problem : err_text(e));
+	else if (target == TARGET_AUTHORITY || target == TARGET_ASTERISK)
+		say(&c->arena, &p, 405, "GET and HEAD only");
+	else
+		answer(c, &req, &c->arena, &p);
+	respond(c, &p, e == 0 && req.method == METHOD_HEAD);
+}
+
+/* ---- connections */
+
+static void client_read(struct client *c)
+{
+	static const struct http1_limits limits = { .line = 8192, .head = HEAD_MAX, .fields = 100 };
+	struct page p;
+	ssize_t r = recv(c->fd, c->in + c->n, sizeof c->in - c->n, 0);
+	if (r <= 0) {
+		if (r == 0 || (errno != EAGAIN && errno != EINTR))
+			client_close(c);
+		return;
+	}
+	c->n += (size_t)r;
+	int head = http1_scan(c->in, c->n, &c->seen, &limits);
+	if (head > 0)
+		request(c, (struct str){ c->in, (size_t)head });
+	else if (head < 0) {
+		say(&c->arena, &p, err_status(head), head == -ERR_BAD_REQUEST ? http1_scan_problem(c->in, c->n) : err_text(head));
+		respond(c, &p, false);
+	}
+}
+
+static void client_write(struct client *c)
+{
+	ssize_t r = send(c->fd, c->out.p, c->out.n, MSG_NOSIGNAL);
+	if (r < 0) {
+		if (errno != EAGAIN && errno != EINTR)
+			client_close(c);
+		return;
+	}
+	c->out = str_from(c->out, (size_t)r);
+	if (c->out.n > 0)
+		return;
+	shutdown(c->fd, SHUT_WR);
+	c->phase = LINGERING;
+	c->deadline = clock_mono() + LINGER_MS;
+}
+
+static void client_linger(struct client *c)
+{
+	ssize_t r = recv(c->fd, c->in, sizeof c->in, 0);
+	if (r == 0 || (r < 0 && errno != EAGAIN && errno != EINTR))
+		client_close(c);
+}
+
+static void client_ready(struct client *c)
+{
+	if (c->phase == READING)
+		client_read(c);
+	if (c->fd >= 0 && c->phase == WRITING) /* mostly at once: the socket's buffer is empty */
+		client_write(c);
+	if (c->fd >= 0 && c->phase == LINGERING)
+		client_linger(c);
+}
+
+/* A free place, or that of the one that was given its deadline first. */
+static struct client *place(void)
+{
+	struct client *oldest = &clients[0];
+	for (unsigned i = 0; i < CLIENTS_MAX; i++) {
+		if (clients[i].fd < 0)
+			return &clients[i];
+		if (clients[i].deadline < oldest->deadline)
+			oldest = &clients[i];
+	}
+	client_close(oldest);
+	return oldest;
+}
+
+static void accept_clients(int listen_fd)
+{
+	for (int i = 0; i < CLIENTS_MAX; i++) {
+		struct sockaddr_storage peer;
+		socklen_t n = sizeof peer;
+		int fd = accept4(listen_fd, (struct sockaddr *)&peer, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd < 0)
+			return;
+		struct client *c = place();
+		c->fd = fd;
+		c->phase = READING;
+		c->local = is_loopback(&peer);
+		c->deadline = clock_mono() + REQUEST_MS;
+		c->n = c->seen = 0;
+		c->out = STR_NONE;
+		arena_init(&c->arena);
+	}
+}
+
+static void serve_once(int wakefd)
+{
+	struct pollfd pfds[CLIENTS_MAX + 3];
+	unsigned who[CLIENTS_MAX], n = 0;
+	int64_t now = clock_mono(), until = now + TICK_MS;
+	for (unsigned i = 0; i < CLIENTS_MAX; i++) {
+		struct client *c = &clients[i];
+		if (c->fd >= 0 && c->deadline <= now)
+			client_close(c);
+		if (c->fd < 0)
+			continue;
+		until = c->deadline < until ? c->deadline : until;
+		who[n] = i;
+		pfds[n++] = (struct pollfd){ .fd = c->fd, .events = c->phase == WRITING ? POLLOUT : POLLIN };
+	}
+	pfds[n] = (struct pollfd){ .fd = heritage.health_fd, .events = POLLIN };
+	pfds[n + 1] = (struct pollfd){ .fd = heritage.lifeline, .events = 0 }; /* it hangs up when the master is gone */
+	pfds[n + 2] = (struct pollfd){ .fd = wakefd, .events = POLLIN };
+	if (poll(pfds, n + 3, clock_left(until)) <= 0)
+		return;
+	for (unsigned i = 0; i < n; i++)
+		if (pfds[i].revents != 0)
+			client_ready(&clients[who[i]]);
+	if (pfds[n].revents & POLLIN)
+		accept_clients(heritage.health_fd);
+	eventfd_t ignored;
+	if (pfds[n + 2].revents != 0)
+		eventfd_read(wakefd, &ignored);
+}
+
+int admin_main(unsigned index)
+{
+	(void)index;
+	int wakefd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	signal_wakes(wakefd);
+	for (unsigned i = 0; i < CLIENTS_MAX; i++)
+		clients[i].fd = -1;
+	if (heritage.health_fd >= 0)
+		fd_nonblock(heritage.health_fd);
+	while (!stopping && !master_gone()) { /* draining comes as a word in shared memory: /ready answers until the end */
+		serve_once(wakefd);
+		if (reload_wanted) {
+			reload_wanted = 0;
+			if (settings_reload() == 0)
+				log_open(conf()->log_file);
+		}
+		dump_wanted = 0;
+	}
+	return 0;
+}
