@@ -134,8 +134,9 @@ evict_pass(const struct evict_options *o, struct evict_report *r, evict_gone_f *
 	memset(r, 0, sizeof *r);
 	if (statvfs(o->dir, &fs) < 0)
 		return errno_err();
-	disk = (uint64_t)(fs.f_blocks - fs.f_bavail) * fs.f_frsize; /* reserved blocks count as used: we cannot have them */
-	size = (uint64_t)fs.f_blocks * fs.f_frsize;
+	/* As df has it: of what unprivileged processes can use at all. Blocks that are reserved would else look like ours to free. */
+	disk = (uint64_t)(fs.f_blocks - fs.f_bfree) * fs.f_frsize;
+	size = disk + (uint64_t)fs.f_bavail * fs.f_frsize;
 	r->disk_percent = size > 0 ? (unsigned)(disk * 100.0 / size) : 0;
 	if (o->cache_size == 0) {
 		if (r->disk_percent < o->high)
