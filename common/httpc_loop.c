@@ -675,7 +675,8 @@ fetcher_main(void *arg)
 	while (!atomic_load(&e->stopping)) {
 		e->now = clock_mono();
 		take_commands(e);
-		for (int i = 0; e->curl_at <= e->now && i < 8; i++) { /* libcurl sets it anew, often to "at once" */
+		/* libcurl sets it anew, often to "at once": but full buffers must be seen to before it reads on */
+		for (int i = 0; e->curl_at <= e->now && (i == 0 || !e->dirty) && i < 8; i++) {
 			e->curl_at = NEVER;
 			curl_multi_socket_action(e->multi, CURL_SOCKET_TIMEOUT, 0, &running);
 		}
