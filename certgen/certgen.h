@@ -39,7 +39,8 @@ int certgen_channel(int sv[2]);
 void certgen_isolate(void);
 /* The certgen process: answers on sock until *stop, all workers have closed their end, or the parent is gone: 0. Before the first request
  * it drops what it can: new privileges, core dumps, every file but sock and the log, and by seccomp every system call that would
- * open anything again (so the log cannot be reopened here: start certgen again instead, nothing is lost). */
+ * open anything again (so the log cannot be reopened here: start certgen again instead, nothing is lost). Fork it from the master's main
+ * thread, and after the last setuid: the kernel ties PR_SET_PDEATHSIG to the thread that forked, and forgets it with a change of user. */
 int certgen_serve(struct ca *, struct certstore *, int sock, const volatile sig_atomic_t *stop);
 
 /* The workers' side: certificate, chain and key for a name or an IP address (no brackets). */
