@@ -57,7 +57,7 @@ static void probe_store(char problem[160], unsigned *disk_percent)
 		unlink(path);
 	}
 	if (statvfs(dir, &fs) == 0 && fs.f_blocks > 0)
-		*disk_percent = (unsigned)(100.0 * (double)(fs.f_blocks - fs.f_bavail) / (double)fs.f_blocks);
+		*disk_percent = (unsigned)(100.0 * (double)(fs.f_blocks - fs.f_bfree) / (double)(fs.f_blocks - fs.f_bfree + fs.f_bavail)); /* as df */
 }
 
 static void look(struct health *h)

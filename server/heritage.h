@@ -6,6 +6,7 @@
 #include "../certgen/certgen.h"
 #include "../common/counters.h"
 #include "../common/settings.h"
+#include "../common/shm.h"
 #include "../s3/fill.h"
 #include "scoreboard.h"
 
@@ -23,7 +24,7 @@ struct shared {
 	struct state {
 		int64_t started;              /* wall, ms */
 		_Atomic int draining;         /* SIGTERM was seen */
-		_Atomic uint32_t ticket_generation; /* odd while the keys are being replaced (a sequence lock; written by the master alone) */
+		struct shm_lock tickets_lock;
 		struct ticket_key tickets[TICKET_KEYS];
 		_Atomic uint32_t store_bad, meta_bad; /* set by whoever sees it, shown by health; cleared by the next success */
 		_Atomic uint64_t store_bytes, store_files, store_disk_percent; /* the janitor's last look */
@@ -39,7 +40,7 @@ struct heritage {
 	int certgen_ask, certgen_answer; /* a socket pair: workers hold the first, certgen the second */
 	int lifeline;               /* read end of a pipe whose other end only the master has: end of file means that it is gone */
 	struct str ca_pem, ca_der, ca_p12; /* the public ones, for onboarding */
-	char hostname[256], via[320]; /* "1.1 host (passsage/1.0.0)" */
+	char hostname[256], via[360]; /* "1.1 host (passsage/1.0.0)" */
 	char via_name[300];           /* received-by of our own Via, by which loops are seen */
 	struct shared shared;
 };

@@ -114,14 +114,15 @@ static void prepare_ca(void)
 {
 	char problem[256] = "";
 	const struct settings *s = conf();
-	static char dir[4200], path[4400];
+	static char dir[4200], path[sizeof dir + 64];
 	snprintf(dir, sizeof dir, "%s/ca", s->state_dir);
 	const struct ca_options o = { .dir = dir, .bundle = s->mitm_ca, .cert = s->mitm_ca_cert };
 	if (ca_prepare(&o, problem) < 0 || ca_public(&o, &heritage.ca_pem, &heritage.ca_der, &heritage.ca_p12, problem) < 0)
 		die(EX_CONFIG, "the CA: %s", problem);
 	bool inline_pem = str_has(str_c(s->mitm_ca), STR("-----BEGIN"));
+	const char *bundle = path;
 	if (*s->mitm_ca && !inline_pem)
-		snprintf(path, sizeof path, "%s", s->mitm_ca);
+		bundle = s->mitm_ca;
 	else
 		snprintf(path, sizeof path, "%s/%s", dir, inline_pem ? CA_GIVEN_FILE : "mitmproxy-ca.pem");
 	if (inline_pem) { /* it has become a file: nobody needs it in memory any more */
@@ -130,9 +131,9 @@ static void prepare_ca(void)
 		if (e != NULL)
 			memset(e, 0, strlen(e));
 	}
-	heritage.ca_fd = open(path, O_RDONLY | O_CLOEXEC);
+	heritage.ca_fd = open(bundle, O_RDONLY | O_CLOEXEC);
 	if (heritage.ca_fd < 0)
-		die(EX_NOINPUT, "%s: %s", path, strerror(errno));
+		die(EX_NOINPUT, "%s: %s", bundle, strerror(errno));
 }
 
 static void prepare_names(void)

@@ -351,6 +351,11 @@ void pool_stop(struct pool *p)
 {
 	pthread_mutex_lock(&p->lock);
 	p->stop = true;
+	for (struct idler *w; (w = p->idlers) != NULL;) {
+		p->idlers = w->below;
+		w->role = ROLE_LOOK;
+		shm_wake_all(&w->called); /* with the lock: it must not be gone before the next is taken */
+	}
 	pthread_mutex_unlock(&p->lock);
-	eventfd_write(p->wakefd, 1); /* idlers leave at their time-out, or with the process */
+	eventfd_write(p->wakefd, 1);
 }

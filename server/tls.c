@@ -63,11 +63,12 @@ static void sock_method_init(void)
 	BIO_meth_set_ctrl(sock_method, sock_ctrl);
 }
 
-/* ---- tickets: the keys are in shared memory, replaced by the master under a sequence lock */
+/* ---- tickets: the keys are in shared memory, replaced by the master */
 
 void tickets_init(void)
 {
 	struct state *s = heritage.shared.state;
+	shm_lock_init(&s->tickets_lock);
 	for (int i = 0; i < TICKET_KEYS; i++)
 		if (RAND_bytes((unsigned char *)&s->tickets[i], sizeof s->tickets[i]) != 1)
 			die(71, "OpenSSL has no random numbers");
@@ -79,36 +80,28 @@ void tickets_rotate(void)
 	struct ticket_key fresh;
 	if (RAND_bytes((unsigned char *)&fresh, sizeof fresh) != 1)
 		return;
-	atomic_fetch_add(&s->ticket_generation, 1);
-	atomic_thread_fence(memory_order_seq_cst);
+	shm_lock(&s->tickets_lock);
 	for (int i = TICKET_KEYS - 1; i > 0; i--)
 		s->tickets[i] = s->tickets[i - 1];
 	s->tickets[0] = fresh;
-	atomic_thread_fence(memory_order_seq_cst);
-	atomic_fetch_add(&s->ticket_generation, 1);
+	shm_unlock(&s->tickets_lock);
 	OPENSSL_cleanse(&fresh, sizeof fresh);
 }
 
+/* name NULL: the newest. age: how many are newer than the one found. A key that a dying process left half written only costs a resumption. */
 static bool ticket_find(const unsigned char *name, struct ticket_key *out, int *age)
 {
 	struct state *s = heritage.shared.state;
-	for (int tries = 0; tries < 1000; tries++) {
-		uint32_t before = atomic_load(&s->ticket_generation);
-		if (before & 1)
-			continue;
-		int found = name == NULL ? 0 : -1;
-		for (int i = 0; name != NULL && i < TICKET_KEYS; i++)
-			if (memcmp(s->tickets[i].name, name, sizeof out->name) == 0)
-				found = i;
-		if (found >= 0)
-			*out = s->tickets[found];
-		atomic_thread_fence(memory_order_seq_cst);
-		if (atomic_load(&s->ticket_generation) != before)
-			continue;
-		*age = found;
-		return found >= 0;
-	}
-	return false;
+	bool found = false;
+	shm_lock(&s->tickets_lock);
+	for (int i = 0; i < TICKET_KEYS && !found; i++)
+		if (name == NULL || memcmp(s->tickets[i].name, name, sizeof out->name) == 0) {
+			*out = s->tickets[i];
+			*age = i;
+			found = true;
+		}
+	shm_unlock(&s->tickets_lock);
+	return found;
 }
 
 static EVP_CIPHER *ticket_cipher;
