@@ -1,5 +1,5 @@
-/* httpc_impl.h - what the three files of httpc share: httpc.c is the callers' side, httpc_loop.c the fetcher thread's,
- * httpc_connect.c trust and connections outside the pool. Nobody else includes this.
+/* httpc_impl.h - what the files of httpc share: httpc.c is the callers' side, httpc_head.c its parser; httpc_loop.c the fetcher
+ * thread, httpc_callbacks.c what libcurl calls there; httpc_connect.c trust, and connections outside the pool. Nobody else includes this.
  *
  * Who may touch what of a transfer: its caller, the fetcher thread, or whoever holds its lock; the struct says it field by field.
  * It lives until the last of its references is gone: the caller's, the fetcher's while it is active, the queue's while it is queued. */
@@ -27,6 +27,11 @@ struct block {
 	size_t r, w, size;
 	unsigned char data[];
 };
+
+/* A full buffer is told to libcurl after the event, which costs nothing; refusing data in the middle of one makes libcurl keep and
+ * copy it. So what one event can bring, libcurl's own buffer, is still taken. */
+#define RECEIVE_SIZE (64 * 1024)
+#define OVERSHOOT (2 * RECEIVE_SIZE)
 
 enum { DO_BEGIN = 1, DO_RESUME = 2, DO_BODY = 4, DO_CANCEL = 8 };
 enum { KIND_PLAIN, KIND_HEAD, KIND_UPLOAD };
@@ -136,6 +141,23 @@ CURL *fetcher_easy(struct httpc *, struct xfer *); /* a new handle with all that
 void fetcher_init(struct httpc *);
 void *fetcher_main(void *);
 void fetcher_fini(struct httpc *);                 /* after the thread has ended */
+
+void fetcher_sweep_by(struct httpc *, int64_t at); /* there is a timeout to be looked at then */
+
+/* httpc_callbacks.c, on the fetcher thread */
+void xfer_alive(struct xfer *);                    /* a sign of life */
+void xfer_dirty(struct xfer *);                    /* its caller may have something to do */
+void xfer_give_up(struct xfer *, int err, const char *why); /* from within a callback that then fails */
+int xfer_prereq_cb(void *, char *ip, char *local_ip, int port, int local_port);
+size_t xfer_header_cb(char *, size_t, size_t, void *);
+size_t xfer_write_cb(char *, size_t, size_t, void *);
+size_t xfer_read_cb(char *, size_t, size_t, void *);
+
+/* httpc_head.c */
+bool head_field_is_ours(struct str name);
+void head_parse_fields(struct str text, struct headers *); /* text is changed, and viewed by the fields */
+int head_parse(struct str text, struct arena *, struct http_response *);
+size_t head_length(struct str text);
 
 /* httpc_connect.c */
 void trust_init(struct httpc *);
