@@ -149,7 +149,6 @@ static bool body_run(struct job *j, bool may_block)
 				return true;
 			}
 			if (n < 0) {
-				count(COUNT_upstream_errors);
 				body_failed(j, (int)n);
 				return true;
 			}
@@ -210,7 +209,6 @@ static int ask_origin(const struct fetch_ask *ask, const struct meta *validate, 
 	const struct httpc_request hr = { .method = ask->request->method_name, .url = ask->request->url.text, .headers = &h, .body_length = -1,
 	                                  .connect_timeout_ms = plan_connect_ms(ask->plan), .read_timeout_ms = plan_read_ms(ask->plan) };
 	for (int try = 1;; try++) {
-		count(COUNT_upstream_requests);
 		int r = httpc_begin(ask->worker->httpc, &hr, x);
 		if (r == 0)
 			r = final_head(ask, *x, a, resp);
@@ -218,8 +216,6 @@ static int ask_origin(const struct fetch_ask *ask, const struct meta *validate, 
 			return 0;
 		snprintf(problem, 256, "%s", *x != NULL && *httpc_problem(*x) ? httpc_problem(*x) : err_text(r));
 		httpc_end(x);
-		if (r != -ERR_CLIENT_GONE)
-			count(COUNT_upstream_errors);
 		if (!send_again(ask->request, r, try))
 			return r;
 		count(COUNT_upstream_retries);

@@ -450,7 +450,11 @@ static void reload(void)
 	if (settings_reload() < 0)
 		return; /* it said why; the old settings stay in force */
 	log_open(conf()->log_file);
-	tell(SIGHUP, true, true);
+	for (unsigned i = 0; i < children_n; i++)
+		if (children[i].pid > 0 && children[i].kind == PROC_certgen && *conf()->log_file)
+			kill(children[i].pid, SIGTERM); /* it may open nothing any more, not even a log: its successor has the new one */
+		else if (children[i].pid > 0)
+			kill(children[i].pid, SIGHUP);
 	log_info("settings are read again");
 }
 

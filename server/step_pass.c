@@ -15,8 +15,6 @@ static enum req_step fail(struct request *r, int err)
 {
 	char problem[256];
 	snprintf(problem, sizeof problem, "%s", r->xfer != NULL ? httpc_problem(r->xfer) : "");
-	if (err != -ERR_CLIENT_GONE && err != -ERR_BAD_REQUEST)
-		count(COUNT_upstream_errors);
 	request_error(r, err, problem);
 	return STEP_deliver;
 }
@@ -98,7 +96,6 @@ static int begin(struct request *r)
 		.body_length = body ? (r->body_left > 0 ? r->body_left : -2) : r->framing.body == BODY_LENGTH ? 0 : -1,
 		.connect_timeout_ms = plan_connect_ms(&r->plan), .read_timeout_ms = plan_read_ms(&r->plan),
 	};
-	count(COUNT_upstream_requests);
 	return httpc_begin(r->worker->httpc, &hr, &r->xfer);
 }
 

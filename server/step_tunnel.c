@@ -33,6 +33,7 @@ static enum req_step fail(struct request *r, int err, const char *problem)
 {
 	if (err_status(err) == 502 || err_status(err) == 504)
 		count(COUNT_upstream_errors);
+	r->response.reason = STR_NONE; /* the origin's, if it said anything */
 	request_error(r, err, problem);
 	return STEP_deliver;
 }
