@@ -74,14 +74,19 @@ static void say(struct arena *a, struct page *out, int status, const char *text)
 	page_finish(out, status, STR("text/plain; charset=utf-8"), &t);
 }
 
+static void not_allowed(struct arena *a, struct page *out)
+{
+	say(a, out, 405, "GET and HEAD only");
+	headers_add(&out->headers, STR("Allow"), STR("GET, HEAD"));
+}
+
 static void answer(const struct client *c, const struct http_request *req, struct arena *a, struct page *out)
 {
 	struct str path = req->url.path;
 	bool debug = (str_eq(path, STR("/debug")) || str_starts(path, STR("/debug/"))) && may_debug(c, req);
-	if (req->method != METHOD_GET && req->method != METHOD_HEAD) {
-		say(a, out, 405, "GET and HEAD only");
-		headers_add(&out->headers, STR("Allow"), STR("GET, HEAD"));
-	} else if (str_eq(path, STR("/health")))
+	if (req->method != METHOD_GET && req->method != METHOD_HEAD)
+		not_allowed(a, out);
+	else if (str_eq(path, STR("/health")))
 		admin_health(req, a, out);
 	else if (str_eq(path, STR("/ready")))
 		admin_ready(a, out);
@@ -121,7 +126,7 @@ static void request(struct client *c, struct str head)
 	if (e < 0)
 		say(&c->arena, &p, err_status(e), framing.problem != NULL ? framing.problem : err_text(e));
 	else if (target == TARGET_AUTHORITY || target == TARGET_ASTERISK)
-		say(&c->arena, &p, 405, "GET and HEAD only");
+		not_allowed(&c->arena, &p);
 	else
 		answer(c, &req, &c->arena, &p);
 	respond(c, &p, e == 0 && req.method == METHOD_HEAD);
