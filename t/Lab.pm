@@ -24,7 +24,7 @@ use Lab::Origin;
 use Lab::Wire;
 
 our @EXPORT = qw(proxy origin load_origin wait_until slurp spew sha256 pattern free_port http_get run_cmd have_cmd lab_dir lab_ca skip_file
-                 passsage root_dir slow shared_dir spawn);
+                 same passsage root_dir slow shared_dir spawn);
 our $ROOT = abs_path(dirname(abs_path(__FILE__)) . '/..');
 my $dir = tempdir('passsage-lab-XXXXXX', TMPDIR => 1, CLEANUP => 1);
 chmod 0755, $dir; # started as root, the proxy becomes nobody
@@ -109,6 +109,15 @@ sub wait_until { # code, seconds, what: the code's value as soon as it is true; 
 sub slurp { my ($f) = @_; open my $h, '<:raw', $f or return; local $/; my $t = <$h>; return $t // '' }
 sub spew { my ($f, $t) = @_; open my $h, '>:raw', $f or die "$f: $!"; print $h $t; close $h or die "$f: $!" }
 sub sha256 { Digest::SHA::sha256_hex($_[0]) }
+sub same { # bytes that are too many to be shown when they differ
+	my ($got, $want, $name) = @_;
+	my $same = defined $got && $got eq $want;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return 1 if ok $same, $name;
+	if (!defined $got) { diag 'nothing at all' }
+	else { my $at = 0; $at++ while $at < length $got && $at < length $want && substr($got, $at, 1) eq substr $want, $at, 1; diag length($got) . ' bytes, wanted ' . length($want) . ", they differ from $at on: " . substr $got, $at, 60 }
+	return 0;
+}
 sub pattern { Lab::Origin::pattern(@_) }
 sub free_port { my $s = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1) or die "socket: $!"; return $s->sockport }
 sub have_cmd { my ($c) = @_; for (split /:/, $ENV{PATH}) { return "$_/$c" if -x "$_/$c" } return }

@@ -22,7 +22,7 @@ use POSIX ();
 use Time::HiRes 'time', 'sleep';
 
 my $json = JSON::PP->new->canonical->latin1;
-my $block = join '', map { substr Digest::SHA::sha512("pattern $_") x 2, 0, 101 } 1 .. 997; # a prime a prime times: no two ranges look alike
+my $block = join '', map { substr Digest::SHA::sha512_base64("pattern $_") x 2, 0, 101 } 1 .. 997; # a prime a prime times: no two ranges look alike
 sub pattern { my ($n, $seed) = @_; my $b = defined $seed ? "[$seed]" . $block : $block; substr $b x (1 + int($n / length $b)), 0, $n }
 
 sub start {

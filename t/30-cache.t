@@ -1,0 +1,255 @@
+# What HTTP says of caches, seen from outside (the clauses themselves are rows of t/unit/policy_*.c): stored, fresh, validated, selected, cut, dropped.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::Bin;
+use Lab;
+use Test::More;
+use POSIX 'strftime';
+
+my $old = 'Mon, 01 Jan 2024 00:00:00 GMT';
+my $body = pattern(100000);
+my $origin = origin(
+	'/fresh' => { cc => 'max-age=60', body => 'fresh', etag => '"f"', lm => $old },
+	'/stale' => { cc => 'max-age=0', body => 'stale', etag => '"s"', conditional => 1, headers => ['X-Version' => 1] },
+	'/lm' => { cc => 'max-age=0', body => 'dated', lm => $old, conditional => 1 },
+	'/novalidator' => { cc => 'max-age=0', body => 'none' },
+	'/nostore' => { cc => 'no-store', body => 'never' },
+	'/private' => { cc => 'private, max-age=60', body => 'mine' },
+	'/auth' => { cc => 'max-age=60', body => 'for one' },
+	'/auth-public' => { cc => 'public, max-age=60', body => 'for all' },
+	'/range' => { cc => 'max-age=60', body => $body, etag => '"r"', lm => $old, headers => ['Content-Type' => 'text/x'] },
+	'/unsafe' => { cc => 'max-age=60', body => 'state' },
+	'/aged' => { cc => 'max-age=60', body => 'a', headers => [Age => 20] },
+	'/old' => { cc => 'max-age=60', body => 'a', headers => [Age => 100] },
+	'/sie' => { cc => 'max-age=0, stale-if-error=60', body => 'good', etag => '"g"' },
+	'/404' => { status => 404, cc => 'max-age=60', body => 'not there' },
+	'/redirect' => { status => 301, cc => 'max-age=60', headers => [Location => '/fresh'], body => 'moved' },
+	'/302' => { status => 302, headers => [Location => '/fresh'], body => 'for now' },
+	'/cookie' => { cc => 'max-age=60', headers => ['Set-Cookie' => 'a=1'], body => 'x' },
+	'/hop' => { cc => 'max-age=60', headers => [Connection => 'X-Private', 'X-Private' => 1, 'Proxy-Authenticate' => 'Basic', 'X-Public' => 2], body => 'x' },
+	'/gzip' => { cc => 'max-age=60', body => 'coded', headers => ['Content-Encoding' => 'gzip'] },
+	'/same.deb' => { cc => 'max-age=0', body => 'package', etag => '"d"' },
+	'/vary' => sub {
+		my ($c, $req) = @_;
+		my $lang = $req->{headers}{'accept-language'} // 'none';
+		$c->respond({ cc => 'max-age=60', vary => 'Accept-Language', body => "in $lang", etag => "\"$lang\"" });
+	},
+	'/vary-star' => { cc => 'max-age=60', vary => '*', body => 'x' },
+	'/head-only' => { cc => 'max-age=60', body => 'h' },
+	'/nocache-req' => { cc => 'max-age=60', body => 'n', etag => '"n"', conditional => 1 },
+	'*' => { cc => 'max-age=60', body => 'default' },
+);
+my $proxy = proxy(workers => 2);
+my $n = 0;
+sub get { my ($path, @args) = @_; $proxy->curl(@args, $origin->https($path)) }
+sub twice { my ($path, @args) = @_; (get($path, @args), get($path, @args)) }
+
+subtest 'a miss is stored, a hit asks nobody' => sub {
+	my ($miss, $hit) = twice('/fresh');
+	is $miss->body, 'fresh', 'miss';
+	ok !defined $miss->header('cache-status'), '… without Cache-Status';
+	is $hit->body, 'fresh', 'hit';
+	is $hit->header('cache-status'), 'passsage;hit;detail=object-store', '… with it';
+	like $hit->header('age'), qr/^[0-2]$/, '… with Age';
+	is $hit->header($_), $miss->header($_), "… $_ as it was" for qw(etag last-modified date cache-control content-length);
+	like $hit->header('via'), qr/passsage/, '… Via of now';
+	isnt $hit->header('x-request-id'), $miss->header('x-request-id'), '… an id of its own';
+	is $origin->hits('/fresh'), 1, 'the origin saw one request';
+	my $plain = $proxy->curl($origin->url('/fresh'));
+	ok !$plain->hit, 'http and https are not the same';
+	my $m = $proxy->counted(sub { get('/fresh') });
+	is $m->{hits}, 1, 'it is counted';
+	is $m->{bytes_cached}, 5, '… in bytes too';
+};
+
+subtest 'what is stale is validated, and a 304 renews its fields' => sub {
+	get('/stale');
+	$origin->set('/stale', { cc => 'max-age=60', body => 'stale', etag => '"s"', conditional => 1, headers => ['X-Version' => 2] });
+	my $r = get('/stale');
+	is $r->status, 200, 'the client sees no 304 that it did not ask for';
+	is $r->body, 'stale', '… but what was stored';
+	is $origin->hits('/stale', 304), 1, 'the origin said 304';
+	is $origin->last('/stale')->{headers}{'if-none-match'}, '"s"', '… to our validator';
+	ok $r->hit, 'it came from the cache';
+	is $r->header('x-version'), 2, 'fields of the 304 replace the stored ones';
+	$r = get('/stale');
+	is $origin->hits('/stale'), 2, 'and it is fresh now';
+	is $r->header('x-version'), 2, '… with them';
+	twice('/lm');
+	is $origin->last('/lm')->{headers}{'if-modified-since'}, $old, 'by date where there is no ETag';
+	twice('/novalidator');
+	is $origin->hits('/novalidator'), 2, 'without validators it is fetched again';
+	$origin->set('/changed', { cc => 'max-age=0', body => 'one', etag => '"1"', conditional => 1 });
+	get('/changed');
+	$origin->set('/changed', { cc => 'max-age=60', body => 'two', etag => '"2"', conditional => 1 });
+	is get('/changed')->body, 'two', 'what changed is replaced';
+	is get('/changed')->body, 'two', '… for good';
+	is $origin->hits('/changed'), 2, '… with one request';
+};
+
+subtest 'what must not be stored is not' => sub {
+	for (['/nostore'], ['/private'], ['/auth', '-H', 'Authorization: Bearer x'], ['/vary-star'], ['/nostore-request', '-H', 'Cache-Control: no-store']) {
+		my ($path, @args) = @$_;
+		my ($a, $b) = twice($path, @args);
+		ok !$b->hit, "$path @args";
+		is $origin->hits($path), 2, '… asked each time';
+		my $other = get($path);
+		ok !$other->hit, '… and nobody else gets it';
+	}
+	twice('/auth-public', '-H', 'Authorization: Bearer x');
+	is $origin->hits('/auth-public'), 1, 'public allows it in spite of Authorization (RFC 9111 3.5)';
+	my @stored = grep { -f } glob $proxy->state_dir . '/store/*/*/*/*/*';
+	unlike join('', map { slurp($_) } @stored), qr/never|mine|for one/, 'nothing of them is on the disk';
+};
+
+subtest 'variants' => sub {
+	my @l = map { my $l = $_; sub { get('/vary', '-H', "Accept-Language: $l") } } qw(de fr);
+	is $l[0]->()->body, 'in de', 'one';
+	is $l[1]->()->body, 'in fr', 'another';
+	for (0, 1) { my $r = $l[$_]->(); ok $r->hit, 'both are kept'; is $r->body, $_ ? 'in fr' : 'in de', '… and told apart' }
+	is get('/vary')->body, 'in none', 'the field missing is a third';
+	is $origin->hits('/vary'), 3, 'three requests in all';
+};
+
+subtest 'ranges of what is stored' => sub {
+	get('/range');
+	for (['0-9', 0, 10], ['99990-', 99990, 10], ['-5', 99995, 5], ['50000-50999', 50000, 1000], ['99990-200000', 99990, 10], ['-200000', 0, 100000]) {
+		my ($range, $from, $n) = @$_;
+		my $r = get('/range', '-r', $range);
+		is $r->status, 206, "bytes=$range";
+		same $r->body, substr($body, $from, $n), '… the right bytes';
+		is $r->header('content-range'), "bytes $from-" . ($from + $n - 1) . '/100000', '… and says which';
+		is $r->header('content-length'), $n, '… and how many';
+		is $r->header('content-type'), 'text/x', '… of what type';
+	}
+	my $r = get('/range', '-r', '0-4,10-14,-3');
+	is $r->status, 206, 'several';
+	my ($b) = ($r->header('content-type') // '') =~ m{^multipart/byteranges; *boundary="?([^"]+)"?} or fail 'boundary';
+	my @parts = split /\r\n--\Q$b\E(?:--)?\r\n/, "\r\n" . $r->body;
+	is scalar(grep { /Content-Range: bytes 0-4\/100000/i && /\r\n\r\n\Q@{[substr $body, 0, 5]}\E$/s } @parts), 1, '… the first part';
+	is scalar(grep { /Content-Range: bytes 99997-99999\/100000/i && /\r\n\r\n\Q@{[substr $body, -3]}\E$/s } @parts), 1, '… the last';
+	is length $r->body, $r->header('content-length'), '… in the length that was said';
+	$r = get('/range', '-r', '100000-');
+	is $r->status, 416, 'beyond the end';
+	is $r->header('content-range'), 'bytes */100000', '… says the size';
+	is get('/range', '-H', 'Range: bytes=5-2')->status, 200, 'nonsense is ignored';
+	is get('/range', '-H', 'Range: lines=1-2')->status, 200, 'other units too';
+	is get('/range', '-r', '0-9', '-H', 'If-Range: "r"')->status, 206, 'If-Range that matches';
+	is get('/range', '-r', '0-9', '-H', "If-Range: $old")->status, 206, '… by date';
+	is get('/range', '-r', '0-9', '-H', 'If-Range: "other"')->status, 200, 'If-Range that does not: the whole';
+	is get('/range', '-r', '0-9', '-H', 'If-Range: W/"r"')->status, 200, 'nor does a weak one';
+	is $origin->hits('/range'), 1, 'and the origin has sent it once';
+	for my $range ('10-19', '-7') {
+		my $r = get("/range?first=$range", '-r', $range);
+		is $r->status, 206, "a range of what is not stored: $range" if $r->status == 206;
+		same $r->body, $r->status == 206 ? substr($body, $range eq '-7' ? -7 : 10, $range eq '-7' ? 7 : 10) : $body, '… the right bytes';
+	}
+};
+
+subtest 'HEAD' => sub {
+	get('/fresh');
+	my $r = get('/fresh', '-I');
+	ok $r->hit, 'is answered from a stored GET';
+	is $r->header('content-length'), 5, '… with its length';
+	is $r->header('etag'), '"f"', '… and fields';
+	get('/head-only', '-I');
+	is get('/head-only')->body, 'h', 'a HEAD that was relayed does not become an empty GET';
+};
+
+subtest 'conditional requests are answered from the cache' => sub {
+	get('/fresh');
+	my $hits = $origin->hits('/fresh');
+	for (['If-None-Match: "f"', 304], ['If-None-Match: "x", W/"f"', 304], ['If-None-Match: *', 304], ['If-None-Match: "x"', 200],
+	     ["If-Modified-Since: $old", 304], ['If-Modified-Since: Sun, 31 Dec 2023 23:59:59 GMT', 200], ['If-Modified-Since: nonsense', 200]) {
+		my $r = get('/fresh', '-H', $_->[0]);
+		is $r->status, $_->[1], $_->[0];
+		is $r->body, $_->[1] == 200 ? 'fresh' : '', '… body';
+		is $r->header('etag'), '"f"', '… ETag';
+	}
+	is get('/fresh', '-H', 'If-None-Match: "x"', '-H', "If-Modified-Since: $old")->status, 200, 'If-None-Match is the stronger one';
+	is $origin->hits('/fresh'), $hits, 'nobody was asked';
+	is get('/fresh-inm', '-H', 'If-None-Match: "x"')->body, 'default', 'a miss with a condition gets the whole';
+	ok get('/fresh-inm')->hit, '… which was stored';
+};
+
+subtest 'request directives' => sub {
+	get('/nocache-req');
+	ok get('/nocache-req')->hit, 'stored';
+	get('/nocache-req', '-H', 'Cache-Control: no-cache');
+	is $origin->hits('/nocache-req', 304), 1, 'no-cache validates';
+	get('/nocache-req', '-H', 'Pragma: no-cache');
+	is $origin->hits('/nocache-req', 304), 2, 'so does Pragma';
+	get('/nocache-req', '-H', 'Cache-Control: max-age=0');
+	is $origin->hits('/nocache-req', 304), 3, '… and max-age=0';
+	is get('/only', '-H', 'Cache-Control: only-if-cached')->status, 504, 'only-if-cached on a miss: 504';
+	is $origin->hits('/only'), 0, '… nobody was asked';
+	is get('/nocache-req', '-H', 'Cache-Control: only-if-cached')->status, 200, 'on a hit: the hit';
+};
+
+subtest 'an unsafe method that succeeds invalidates' => sub {
+	twice('/unsafe');
+	is $origin->hits('/unsafe'), 1, 'stored';
+	is get('/unsafe', '-X', 'POST', '-d', 'x')->status, 200, 'POST';
+	ok !get('/unsafe')->hit, '… and it is gone';
+	ok get('/unsafe')->hit, 'stored again';
+	$origin->set('/unsafe', { status => 500, body => 'no' });
+	get('/unsafe', '-X', 'PUT', '-d', 'x');
+	ok get('/unsafe')->hit, 'one that fails does not';
+};
+
+subtest 'Age' => sub {
+	my ($miss, $hit) = twice('/aged');
+	ok $hit->hit, 'stored';
+	cmp_ok $hit->header('age'), '>=', 20, 'the origin\'s Age counts';
+	is scalar($hit->headers('age')), 1, '… one field';
+	twice('/old');
+	is $origin->hits('/old'), 2, 'what arrives too old is not fresh';
+};
+
+subtest 'other statuses' => sub {
+	is $_->status, 404, 'a 404 that may be stored' for twice('/404');
+	is $origin->hits('/404'), 1, '… is';
+	is $_->header('location'), '/fresh', 'a redirect' for twice('/redirect');
+	is $origin->hits('/redirect'), 1, '… is stored';
+	twice('/302');
+	is $origin->hits('/302'), 2, 'one without explicit freshness is not';
+};
+
+subtest 'end-to-end fields are stored, those of a hop are not' => sub {
+	my ($miss, $hit) = twice('/hop');
+	ok $hit->hit, 'stored';
+	is $hit->header('x-public'), 2, 'X-Public';
+	ok !defined $hit->header($_), $_ for qw(x-private proxy-authenticate);
+	($miss, $hit) = twice('/gzip');
+	is $hit->header('content-encoding'), 'gzip', 'a content coding stays as it is';
+};
+
+subtest 'a dead origin' => sub {
+	my $mortal = origin('/hit' => { cc => 'max-age=60', body => 'alive' }, '/sie' => { cc => 'max-age=0, stale-if-error=60', body => 'good' },
+	                    '/must' => { cc => 'max-age=0, must-revalidate', body => 'strict' }, '/p.deb' => { cc => 'max-age=0', body => 'package' },
+	                    '/error' => { cc => 'max-age=0, stale-if-error=60', body => 'good' });
+	my $ask = sub { $proxy->curl($mortal->https($_[0])) };
+	$ask->($_) for qw(/hit /sie /must /p.deb /error);
+	$mortal->set('/error', { status => 503, body => 'sorry' });
+	is $ask->('/error')->body, 'good', 'stale-if-error: an error answer is replaced by what is stored';
+	$mortal->stop;
+	my $r = $ask->('/hit');
+	is $r->body, 'alive', 'a fresh hit does not need it, not even for TLS';
+	is $ask->('/sie')->body, 'good', 'stale-if-error';
+	is $ask->('/p.deb')->body, 'package', 'the policy StaleIfError (a .deb)';
+	is $ask->('/must')->status, 502, 'must-revalidate is stronger';
+	is $ask->('/unknown')->status, 502, 'what is not stored is an error';
+};
+
+subtest 'it outlives a restart' => sub {
+	get('/fresh');
+	my $hits = $origin->hits('/fresh');
+	is $proxy->stop, 0, 'stopped';
+	$proxy->launch;
+	my $r = get('/fresh');
+	ok $r->hit, 'a hit';
+	is $r->body, 'fresh', 'as before';
+	is $origin->hits('/fresh'), $hits, 'nobody was asked';
+};
+done_testing;
