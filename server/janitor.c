@@ -21,6 +21,7 @@
 #define BATCH 256                    /* documents in one snapshot */
 #define META_HIGH 90                 /* percent of metadata-size at which documents begin to go … */
 #define META_LOW 80                  /* … down to this */
+#define META_RESERVE (256 * 1024)    /* of it that no document gets: LMDB copies pages before it changes them */
 
 /* Ages of documents: eight steps to each doubling, so that a cut is exact to some 10 % of the age. In seconds, from 0 to 2^40. */
 #define AGES (41 * 8)
@@ -44,6 +45,7 @@ struct janitor {
 	int64_t debris_due;
 	int evict_err;                   /* the last one: said once */
 	bool meta_was_bad;
+	uint64_t errors;                 /* COUNT_store_errors at the last round's end */
 	/* the walk: where it is, and what it found since its round began */
 	char after[METADATA_ID_MAX];
 	size_t after_n;
@@ -149,22 +151,36 @@ static bool visit(void *arg, const struct meta *m)
 	return !j->paused;
 }
 
+/* Did writes of documents fail since the last round? meta_bad alone does not tell: near the bound some succeed, and clear it. */
+static bool writes_failed(struct janitor *j)
+{
+	const struct state *s = heritage.shared.state;
+	uint64_t before = j->errors;
+	j->errors = counters_get(heritage.shared.counters, COUNT_store_errors);
+	return atomic_load(&s->meta_bad) || (j->errors != before && !atomic_load(&s->store_bad));
+}
+
 /* All documents were seen: what follows for the next round. */
 static void round_over(struct janitor *j)
 {
 	struct state *s = heritage.shared.state;
 	const struct sums *r = &j->round;
-	uint64_t size = conf()->meta_size, high = size / 100 * META_HIGH, low = size / 100 * META_LOW;
+	bool failed = writes_failed(j) && r->old == 0; /* what failed before room was made is settled */
+	uint64_t size = conf()->meta_size - META_RESERVE, high = size / 100 * META_HIGH, low = size / 100 * META_LOW;
 	if (r->gone + r->old > 0)
 		log_info("metadata: %llu documents; dropped: %llu whose chunks are gone, %llu not used for long", (unsigned long long)r->documents,
 		         (unsigned long long)r->gone, (unsigned long long)r->old);
+	log_debug("metadata: %llu documents, about %llu bytes; writes %s, %s", (unsigned long long)r->documents, (unsigned long long)r->cost,
+	          failed ? "fail" : "succeed", j->meta_was_bad ? metadata_health(j->metadata) : "well here");
 	if (conf()->cache_size == 0) { /* else eviction measures it, exactly */
 		atomic_store(&s->store_bytes, r->bytes);
 		atomic_store(&s->store_files, r->chunks);
 	}
+	if (r->old > 0 && !j->meta_was_bad) /* there is room again; whoever finds none says so anew */
+		atomic_store(&s->meta_bad, 0);
 	j->cut = 0;
-	/* It counts as full, too, when writes fail although our sum of costs is below: it is an estimate. */
-	if (r->cost > high || (atomic_load(&s->meta_bad) && r->cost > size / 2)) {
+	/* It counts as full, too, when writes fail although our sum of costs is below: that is an estimate, and pages may be half empty. */
+	if (r->cost > high || (failed && r->cost > size / 2)) {
 		uint64_t target = r->cost > high ? low : r->cost / 100 * META_LOW, need = r->cost - target;
 		unsigned b = AGES;
 		for (uint64_t older = 0; b > 25 && older < need;)
