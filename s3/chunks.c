@@ -418,6 +418,40 @@ put_named(struct chunks *s, const char *path, const void *p, size_t n)
 	return r;
 }
 
+/* the note of use that evict.h sorts by; by fd when there is one, else by name */
+static void
+touch(struct chunk *c)
+{
+	int64_t now = clock_wall(), was = atomic_load_explicit(&c->touched, memory_order_relaxed);
+	char path[CHUNKS_PATH];
+
+	if (now - was < CHUNKS_TOUCH_MS && was <= now)
+		return;
+	if (!atomic_compare_exchange_strong(&c->touched, &was, now))
+		return; /* another thread does it */
+	if (c->fd >= 0)
+		futimens(c->fd, now_and_omit);
+	else {
+		id_path(c->owner, &c->id, path);
+		utimensat(AT_FDCWD, path, now_and_omit, 0);
+	}
+}
+
+/* The same bytes were stored or read a moment ago, and their file is still there: many URLs have one body. */
+static bool
+put_before(struct chunks *s, const char *path, const struct chunk_id *id, size_t n)
+{
+	struct chunk *c = table_get(s, id);
+	struct stat st;
+	bool there = c != NULL && chunk_in_memory(c) && stat(path, &st) == 0 && (uint64_t)st.st_size == n;
+
+	if (there)
+		touch(c);
+	if (c != NULL)
+		chunk_unref(c);
+	return there;
+}
+
 int
 chunks_put(struct chunks *s, const void *p, size_t n, struct chunk_id *out)
 {
@@ -426,6 +460,8 @@ chunks_put(struct chunks *s, const void *p, size_t n, struct chunk_id *out)
 
 	sha256_raw(p, n, out->b);
 	id_path(s, out, path);
+	if (put_before(s, path, out, n))
+		return 0;
 	if (!atomic_load_explicit(&s->no_unnamed, memory_order_relaxed))
 		r = put_unnamed(path, p, n);
 	if (r == -ERR_NOT_IMPLEMENTED) {
@@ -506,25 +542,6 @@ spoilt(struct chunks *s, const struct chunk_id *id, const char *why)
 	log_error("chunk %s: %s: removed", hex, why);
 	chunks_remove(s, id);
 	return -ERR_CORRUPT;
-}
-
-/* the note of use that evict.h sorts by; by fd when there is one, else by name */
-static void
-touch(struct chunk *c)
-{
-	int64_t now = clock_wall(), was = atomic_load_explicit(&c->touched, memory_order_relaxed);
-	char path[CHUNKS_PATH];
-
-	if (now - was < CHUNKS_TOUCH_MS && was <= now)
-		return;
-	if (!atomic_compare_exchange_strong(&c->touched, &was, now))
-		return; /* another thread does it */
-	if (c->fd >= 0)
-		futimens(c->fd, now_and_omit);
-	else {
-		id_path(c->owner, &c->id, path);
-		utimensat(AT_FDCWD, path, now_and_omit, 0);
-	}
 }
 
 /* The whole file against its name. Then the file's time is moved before the suspect ones, so that no process does it again. */
