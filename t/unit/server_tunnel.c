@@ -220,10 +220,10 @@ int
 main(void)
 {
 	static struct settings s;
-	static const struct settings *kept; /* for the leak checker */
 	signal(SIGPIPE, SIG_IGN);
 	settings_defaults();
-	s = *(kept = conf());
+	const struct settings *defaults = conf();
+	s = *defaults;
 	s.connections_max = MANY;
 	settings_now = &s;
 	ts = tunnels_start();
@@ -233,5 +233,6 @@ main(void)
 	many();
 	idle(&s);
 	stop();
+	settings_now = defaults; /* for the leak checker */
 	return done_testing();
 }
