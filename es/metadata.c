@@ -168,7 +168,6 @@ store(struct metadata *m, const struct meta *const metas[], unsigned n)
 	for (unsigned i = 0; i < n; i++) {
 		note.id[i] = metas[i]->id;
 		note.rec[i] = meta_encode(metas[i], &arena);
-		note.access[i] = metas[i]->last_access;
 	}
 	r = note.rec[0].p && (n == 1 || note.rec[1].p) ? recorder_do(m->recorder, &note) : -ERR_FULL;
 	arena_fini(&arena);
@@ -247,7 +246,6 @@ metadata_store_then(struct metadata *m, const struct meta *const metas[], unsign
 		}
 		l->note.id[i] = arena_dup(&l->arena, metas[i]->id);
 		l->note.rec[i] = meta_encode(metas[i], &l->arena);
-		l->note.access[i] = metas[i]->last_access;
 		if (!l->note.rec[i].p)
 			r = -ERR_FULL;
 	}

@@ -82,17 +82,17 @@ recorder_access(MDB_txn *txn, MDB_dbi dbi, struct str id)
 	return get_access(txn, dbi, access_key(id), &at) ? -1 : at;
 }
 
-/* create: a document is stored. Otherwise only a row that is there, and only when it is old enough, is written. */
+/* The row is made by the first touch, not when a document is stored: what is never hit costs one changed page, not two. */
 static int
-put_access(struct recorder *r, MDB_txn *txn, uint64_t hash, int64_t now, bool create)
+put_access(struct recorder *r, MDB_txn *txn, uint64_t hash, int64_t now)
 {
 	MDB_dbi dbi = mirror_dbi(r->mirror, MIRROR_ACCESS);
 	MDB_val key = { sizeof hash, &hash }, data = { sizeof now, &now };
 	int64_t at;
 	int rc = get_access(txn, dbi, hash, &at);
 
-	if (rc == MDB_NOTFOUND ? !create : rc || now - at < RECORDER_TOUCH_MS)
-		return rc == MDB_NOTFOUND ? 0 : rc;
+	if (rc != MDB_NOTFOUND && (rc || now - at < RECORDER_TOUCH_MS))
+		return rc;
 	return mdb_put(txn, dbi, &key, &data, 0);
 }
 
@@ -103,8 +103,7 @@ store(struct recorder *r, MDB_txn *txn, struct note *note)
 
 	for (unsigned i = 0; !rc && i < note->n; i++) {
 		MDB_val key = val(note->id[i]), data = val(note->rec[i]);
-		if ((rc = mdb_put(txn, mirror_dbi(r->mirror, MIRROR_DOCUMENTS), &key, &data, 0)) == 0)
-			rc = put_access(r, txn, access_key(note->id[i]), note->access[i], true);
+		rc = mdb_put(txn, mirror_dbi(r->mirror, MIRROR_DOCUMENTS), &key, &data, 0);
 		if (!rc && r->remote)
 			rc = outbox_put(txn, mirror_dbi(r->mirror, MIRROR_OUTBOX), note->id[i]);
 	}
@@ -238,7 +237,7 @@ attempt(struct recorder *r, struct note **at, unsigned max, bool stores, const s
 			if (stores || n->kind != NOTE_STORE)
 				rc = apply(r, txn, n);
 		for (unsigned i = 0; !rc && i < n_touches; i++)
-			rc = put_access(r, txn, touches[i].hash, touches[i].at, false);
+			rc = put_access(r, txn, touches[i].hash, touches[i].at);
 		if (rc) {
 			mirror_abort(txn);
 			err = mirror_err(r->mirror, rc);

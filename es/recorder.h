@@ -4,8 +4,9 @@
  *
  * last_access has a table of its own, eight bytes under the hash of the id, because LMDB copies a page for each row it changes:
  * a page holds some hundred such rows but two or three documents, and a large document would be copied whole. Two ids with one hash
- * share a row, which at worst keeps one of them a little longer. A touch only updates the row that storing the document made, so
- * that no row is without a document. */
+ * share a row, which at worst keeps one of them a little longer. The row is made by the first touch: what is
+ * never hit again costs one changed page and not two. A touch that comes after its document was dropped leaves a row behind (16 bytes, and
+ * the next document of that id takes it over). */
 #pragma once
 #include "mirror.h"
 
@@ -18,7 +19,6 @@ struct note {
 	unsigned n;               /* documents */
 	struct str id[2];
 	struct str rec[2];        /* NOTE_STORE */
-	int64_t access[2];
 	char from[MIRROR_KEY_MAX], reached[MIRROR_KEY_MAX]; /* NOTE_INVALIDATE: this round's start, the next one's; n 0: the start, the end */
 	size_t from_n, reached_n;
 

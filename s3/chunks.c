@@ -460,7 +460,7 @@ chunks_put(struct chunks *s, const void *p, size_t n, struct chunk_id *out)
 
 	sha256_raw(p, n, out->b);
 	id_path(s, out, path);
-	if (put_before(s, path, out, n))
+	if (chunks_health(s) == NULL && put_before(s, path, out, n))
 		return 0;
 	if (!atomic_load_explicit(&s->no_unnamed, memory_order_relaxed))
 		r = put_unnamed(path, p, n);

@@ -258,6 +258,20 @@ static int begin_storing(const struct fetch_ask *ask, struct fill **fill, struct
 	return 0;
 }
 
+bool fetch_keep(const struct fetch_ask *ask, struct xfer **x, int64_t requested, int64_t answered, struct arena *a, struct fetched *out)
+{
+	struct fill *fill = NULL;
+	enum fill_claim c = fill_claim(heritage.shared.fills, ask->worker->chunks, ask->plan->id, ask->worker->index, conf()->chunk_size, &fill);
+	if (c == FILL_READER) /* somebody fetches it with GET: theirs is as good */
+		fill_leave(&fill);
+	if (c != FILL_WRITER)
+		return false;
+	if (begin_storing(ask, &fill, x, requested, answered, a, out) == 0)
+		return true;
+	release(&fill, -ERR_AGAIN, 0);
+	return false;
+}
+
 struct freshened { struct worker *worker; struct arena arena; struct meta meta; struct fill *fill; };
 
 static void freshened_committed(void *arg, int err)

@@ -33,6 +33,10 @@ struct fetched {
 };
 void fetch_object(const struct fetch_ask *, struct arena *, struct fetched *);
 
+/* An answer that somebody else has got from the origin (judge_response: STORE) becomes an object: out->response is its head, *x its
+ * body. true: out->reader is the caller's, *x is taken. false: nothing has changed. */
+bool fetch_keep(const struct fetch_ask *, struct xfer **x, int64_t requested, int64_t answered, struct arena *, struct fetched *out);
+
 /* Asks the origin again in the background, at most once at a time for an object however many ask, and at most BACKGROUND_MAX together. */
 void fetch_background(struct worker *, const struct plan *, const struct http_request *, const struct meta *stored);
 

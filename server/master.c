@@ -427,6 +427,7 @@ static void wait_gone(const sigset_t *set, bool workers, bool others, int64_t ms
 
 static void stop_all(const sigset_t *set, bool gently)
 {
+	stopping = gently ? 1 : 2; /* children that end now were told to */
 	atomic_store(&heritage.shared.state->draining, 1);
 	for (unsigned i = 0; i < heritage.listen_n; i++)
 		fd_close(&heritage.listen_fd[i]); /* refused from now on, not left waiting */

@@ -190,6 +190,7 @@ void request_answer(struct request *r, const struct page *p)
 	r->page = true;
 	r->has_meta = r->cached = r->joined = false;
 	r->response.status = p->status;
+	r->response.reason = STR_NONE;
 	r->response.headers = p->headers;
 	r->object = object_memory(p->body);
 }

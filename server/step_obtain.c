@@ -7,6 +7,8 @@
 #include "request.h"
 #include "worker.h"
 
+#define COMMIT_NAP_MS 4
+#define COMMIT_NAPS 50     /* a commit takes some 10 ms; a busy disk more */
 #define ROUNDS 6   /* claims of one request: a writer that dies, a variant that differs, somebody's revalidation; then alone */
 
 static bool client_left(void *arg)
@@ -83,6 +85,23 @@ static enum req_step fetch(struct request *r, struct fill **fill)
 	return use(r, &got);
 }
 
+/* What came just now may not be used unasked (no-cache), but asked about. Its bytes are all there, and its document is a commit away:
+ * worth these milliseconds, where a second download is not. */
+static bool await_commit(struct request *r, struct fill *fill)
+{
+	const struct timespec nap = { 0, COMMIT_NAP_MS * 1000000 };
+	int64_t total = fill_total(fill);
+	if (total < 0 || !fill_ready(fill, total > 0 ? (uint64_t)total - 1 : 0))
+		return false;
+	for (int i = 0; i < COMMIT_NAPS; i++) {
+		struct str id = r->fetch_id;
+		if (request_look_up(r, &id) == 0 && r->has_stored && r->stored.response_time >= r->meta.response_time)
+			return true;
+		nanosleep(&nap, NULL);
+	}
+	return false;
+}
+
 /* Somebody else fetches it. STEP_MAX: look again. */
 static enum req_step join(struct request *r, struct fill **fill, bool *alone)
 {
@@ -107,7 +126,10 @@ static enum req_step join(struct request *r, struct fill **fill, bool *alone)
 		return STEP_deliver;
 	}
 	struct str grown_vary = e == 0 ? r->meta.vary : STR_NONE;
+	bool stored = e == 0 && grown_vary.n == 0 && await_commit(r, *fill);
 	fill_leave(fill);
+	if (stored)
+		return STEP_MAX;
 	if (e == -ERR_UNSHAREABLE) {
 		*alone = true;
 		return STEP_MAX;
@@ -132,8 +154,9 @@ static bool usable_now(struct request *r)
 	const struct judge_options opt = judge_settings(conf());
 	if (!r->has_stored)
 		return false;
-	if (r->stored.response_time >= r->started) /* confirmed or fetched while we waited: as good as our own asking, if it may be shared */
-		return judge_may_join(&r->plan, &r->http, &r->stored, clock_wall());
+	/* confirmed or fetched while we waited: as good as our own asking, if it may be shared */
+	if (r->stored.response_time >= r->started && judge_may_join(&r->plan, &r->http, &r->stored, clock_wall()))
+		return true;
 	r->judgement = judge_stored(&opt, &r->plan, &r->http, &r->stored, clock_wall(), false);
 	return r->judgement.verdict == VERDICT_HIT || r->judgement.verdict == VERDICT_HIT_AND_REVALIDATE;
 }

@@ -9,6 +9,7 @@
 #include "worker.h"
 
 #define SLICE_MS 1000
+#define REPLAY_MAX 65536   /* of a request's body is kept, to send it again when a kept connection turns out dead: RFC 9110 9.2.2 */
 #define CONTINUE_MS 1000   /* a client that expects 100 waits this long for the origin's; then it gets ours (RFC 9110 10.1.1) */
 
 static enum req_step fail(struct request *r, int err)
@@ -54,16 +55,37 @@ static int head(struct request *r, int64_t until)
 	}
 }
 
+static bool idempotent(const struct request *r)
+{
+	return http_method_safe(r->http.method) || r->http.method == METHOD_PUT || r->http.method == METHOD_DELETE;
+}
+
+struct replay { char *p; size_t n; bool lost; }; /* what was sent of the body; lost: more than is kept */
+
+static void keep(struct request *r, struct replay *kept, const void *p, size_t n)
+{
+	if (kept->lost || (kept->lost = kept->n + n > REPLAY_MAX))
+		return;
+	if (kept->p == NULL)
+		kept->p = arena_alloc(r->arena, r->body_left >= 0 && (size_t)r->body_left + n <= REPLAY_MAX ? (size_t)r->body_left + n : REPLAY_MAX);
+	memcpy(kept->p + kept->n, p, n);
+	kept->n += n;
+}
+
 /* The request's body to the origin. 0 when it is all there, or when the origin does not want more (its answer is then there). */
-static int send_body(struct request *r)
+static int send_body(struct request *r, struct replay *kept)
 {
 	char *buf = thread_self->in; /* the head has been parsed out of it */
+	if (kept->n > 0 && httpc_send(r->xfer, kept->p, kept->n, NEVER) < 0)
+		return 0;
 	while (r->body_left != 0) {
 		int64_t n = request_body(r, buf, sizeof thread_self->in);
 		if (n < 0)
 			return (int)n;
 		if (n == 0)
 			break;
+		if (idempotent(r))
+			keep(r, kept, buf, (size_t)n);
 		if (httpc_send(r->xfer, buf, (size_t)n, NEVER) < 0)
 			return 0; /* it answered already, or broke: the head will tell */
 	}
@@ -71,6 +93,8 @@ static int send_body(struct request *r)
 	return 0;
 }
 
+/* Before the client has its answer: its next request must not find the old response. Only what is stored is worth the wait for a
+ * commit; what another request has queued meanwhile is queued before ours. */
 static void invalidate(struct request *r)
 {
 	struct url urls[3];
@@ -79,10 +103,33 @@ static void invalidate(struct request *r)
 		return;
 	urls[0] = r->http.url;
 	for (unsigned i = 0; i <= n; i++) {
-		struct str id = key_id(r->arena, &urls[i], key_normalise(r->arena, urls[i].text));
-		metadata_invalidate_later(r->worker->metadata, id);
+		struct str ids[2];
+		struct meta found[2];
+		bool there[2];
+		key_ids(r->arena, &urls[i], key_normalise(r->arena, urls[i].text), &ids[0], &ids[1]);
+		if (metadata_get(r->worker->metadata, ids, 2, r->arena, found, there) > 0)
+			metadata_invalidate(r->worker->metadata, ids[0]);
+		else
+			metadata_invalidate_later(r->worker->metadata, ids[0]);
 	}
 	count(COUNT_invalidations);
+}
+
+/* The answer to a POST may be what a GET would get (RFC 9110 9.3.3); it is then stored, and the client reads along. */
+static void store(struct request *r, int64_t requested)
+{
+	const struct judge_options opt = judge_settings(conf());
+	int64_t now = clock_wall();
+	struct fetched got = { .outcome = OUTCOME_STORE, .response = r->response };
+	if (r->http.method != METHOD_POST || r->reason != REASON_no_cache_method ||
+	    judge_response(&opt, &r->plan, &r->http, NULL, &r->response, now) != OUTCOME_STORE)
+		return;
+	const struct fetch_ask ask = { .worker = r->worker, .plan = &r->plan, .request = &r->http };
+	if (!fetch_keep(&ask, &r->xfer, requested, now, r->arena, &got))
+		return;
+	r->object = object_growing(&got.reader);
+	r->meta = got.meta;
+	r->has_meta = true;
 }
 
 static int begin(struct request *r)
@@ -101,6 +148,8 @@ static int begin(struct request *r)
 
 enum req_step step_pass(struct request *r)
 {
+	struct replay kept = { NULL, 0, false };
+	int64_t requested = clock_wall();
 	int e;
 	pool_blocking(r->worker->pool);
 	if (r->framing.upgrade)
@@ -108,7 +157,7 @@ enum req_step step_pass(struct request *r)
 	for (int try = 1;; try++) {
 		if ((e = begin(r)) < 0)
 			return fail(r, e);
-		if (r->body_left != 0) {
+		if (r->body_left != 0 || kept.n > 0) {
 			if (r->framing.expect_continue) {
 				if ((e = head(r, clock_mono() + CONTINUE_MS)) == 0)
 					break; /* refused without its body */
@@ -117,18 +166,19 @@ enum req_step step_pass(struct request *r)
 				else if (e != -ERR_AGAIN)
 					return fail(r, e);
 			}
-			if ((e = send_body(r)) < 0)
+			if ((e = send_body(r, &kept)) < 0)
 				return fail(r, e);
 		}
 		while ((e = head(r, NEVER)) == -ERR_AGAIN)
 			;
 		if (e == 0)
 			break;
-		if (try > 1 || !err_again(e) || r->framing.body != BODY_NONE || !http_method_safe(r->http.method))
+		if (try > 1 || !err_again(e) || e == -ERR_ORIGIN_TIMEOUT || !idempotent(r) || kept.lost)
 			return fail(r, e);
 		count(COUNT_upstream_retries);
 		httpc_end(&r->xfer);
 	}
 	invalidate(r);
+	store(r, requested);
 	return STEP_deliver;
 }

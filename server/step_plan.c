@@ -2,13 +2,26 @@
 #include "request.h"
 #include "worker.h"
 
+/* An offer of h2c alone (Java's HttpClient makes it with each plain request) is declined by answering in HTTP/1.1 (RFC 9110 7.8), and so is
+ * any that comes with a body; the request is then one like others. */
+static bool worth_upgrading(struct request *r)
+{
+	struct str member;
+	bool other = false;
+	for (struct list_iter it = list_start(&r->http.headers, STR("Upgrade")); list_next(&it, &member);)
+		other |= !str_caseeq(member, STR("h2c"));
+	if (!other || r->body_left != 0)
+		r->framing.upgrade = false;
+	return r->framing.upgrade;
+}
+
 enum req_step step_plan(struct request *r)
 {
 	const struct settings *s = conf();
 	struct str wanted = s->allow_policy_header ? headers_get(&r->http.headers, STR("X-Passsage-Policy")) : STR_NONE;
 	ruleset_plan(atomic_load(&r->worker->rules), &r->http, wanted, r->arena, &r->plan);
 	r->planned = true;
-	if (r->framing.upgrade) {
+	if (r->framing.upgrade && worth_upgrading(r)) {
 		r->reason = REASON_upgrade;
 		return STEP_pass;
 	}

@@ -52,7 +52,7 @@ SETTING(high_watermark,     int,     "95",       "cache-high-watermark", "PASSSA
 SETTING(janitor_ms,         seconds, "30",       "janitor-interval",   "PASSSAGE_JANITOR_INTERVAL",   "cache.janitor_interval", "0.1", "3600", LIVE, "How often the janitor looks.")
 SETTING(chunk_size,         size,    "32M",      "chunk-size",         "PASSSAGE_CHUNK_SIZE",         "cache.chunk_size",     "64K", "1G",   RESTART, "Bodies are stored in pieces of this size.")
 SETTING(meta_size,          size,    "16G",      "metadata-size",      "PASSSAGE_METADATA_SIZE",      "cache.metadata_size",  "1M", "1T",    RESTART, "Most bytes of the metadata database (address space; disk is used as it fills).")
-SETTING(commit_ms,          seconds, "0.01",     "commit-interval",    "PASSSAGE_COMMIT_INTERVAL",    "cache.commit_interval", "0", "10",    RESTART, "Metadata writes wait this long for company.")
+SETTING(commit_ms,          seconds, "0.02",     "commit-interval",    "PASSSAGE_COMMIT_INTERVAL",    "cache.commit_interval", "0", "10",    RESTART, "Metadata writes wait this long for company.")
 SETTING(hot_size,           size,    "64M",      "hot-size",           "PASSSAGE_HOT_SIZE",           "cache.hot_size",       "0", "64G",    RESTART, "Memory a worker uses to keep small bodies.")
 GROUP("Onboarding")
 SETTING(public_proxy_url,   str,     "",         "public-proxy-url",   "PASSSAGE_PUBLIC_PROXY_URL",   "onboarding.proxy_url", NULL, NULL,    LIVE, "URL of this proxy as clients write it (default: http://localhost:<port>).")
