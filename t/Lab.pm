@@ -361,6 +361,33 @@ sub family {
 	}
 	return sort { $a <=> $b } @all;
 }
+# The worker that has an established IPv4 connection whose other end is this port: an origin's, or a client's (worker_of a wire).
+sub worker_to {
+	my ($self, $port) = @_;
+	my $hex = sprintf '%04X', $port;
+	my %inode;
+	for (split /\n/, Lab::slurp('/proc/net/tcp') . Lab::slurp('/proc/net/tcp6')) { $inode{$1} = 1 if /^\s*\d+: \S+ \S+:$hex 01 (?:\S+\s+){3}\d+\s+\d+ (\d+)/ }
+	my ($pid) = grep { grep { (readlink($_) // '') =~ /^socket:\[(\d+)\]/ && $inode{$1} } glob "/proc/$_/fd/*" } $self->pids('worker');
+	return $pid;
+}
+sub worker_of { my ($self, $wire) = @_; return Lab::wait_until(sub { $self->worker_to($wire->socket->sockport) }, 5, 'a worker to accept') }
+# Clients in two different workers, $each in each: two lists [pid, wires...]. The kernel gives all idle workers' connections to the same one;
+# while that is stopped they go to another (one more, for the first only ends the stopped one's wait).
+sub spread {
+	my ($self, $each) = @_;
+	my $first = $self->wire;
+	my $busy = $self->worker_of($first);
+	my @one = ($first);
+	for (1 .. 20) { last if @one >= $each; my $w = $self->wire; push @one, $w if $self->worker_of($w) == $busy }
+	CORE::kill('STOP', $busy);
+	my @two = map { $self->wire } 0 .. $each;
+	my %other;
+	for my $w (@two) { my $pid = Lab::wait_until(sub { $self->worker_to($w->socket->sockport) }, 2, 'another worker'); push @{$other{$pid}}, $w if $pid && $pid != $busy }
+	CORE::kill('CONT', $busy);
+	my ($pid) = sort { @{$other{$b}} <=> @{$other{$a}} } keys %other;
+	return if !$pid || @one < $each || @{$other{$pid}} < $each;
+	return ([$busy, @one], [$pid, @{$other{$pid}}[0 .. $each - 1]]);
+}
 sub rss_kb { my ($self, @pids) = @_; my $n = 0; for (@pids ? @pids : $self->pids('worker')) { $n += $1 if (Lab::slurp("/proc/$_/status") // '') =~ /^VmRSS:\s+(\d+)/m } $n }
 sub kill { my ($self, $sig) = @_; $self->{process}->kill($sig) }
 sub reload { my ($self) = @_; $self->kill('HUP') }
