@@ -42,7 +42,7 @@ forward_name(enum forward f)
 struct wish {                /* what a request says to a cache */
 	struct cache_control cc;
 	bool no_cache;           /* also as Pragma */
-	bool authorized, body, precondition;
+	bool authorized, cookie, body, precondition;
 };
 
 #define IS(word) str_caseeq(f->name, STR(word))
@@ -56,6 +56,7 @@ wish_of(const struct headers *h, struct wish *w)
 		switch (f->name.n) {
 		case 6:
 			pragma = pragma || (IS("pragma") && str_caseeq(f->value, STR("no-cache")));
+			w->cookie = w->cookie || IS("cookie");
 			break;
 		case 8:
 			w->precondition = w->precondition || IS("if-match");
@@ -137,7 +138,7 @@ hold(const struct judge_options *o, const struct http_request *req, const struct
 	s->lifetime = freshness_lifetime(o, m->status, &s->x, freshness_origin(m), received, &s->is_explicit);
 	s->staleness = s->age - (s->lifetime > 0 ? s->lifetime : 0);
 	s->fits = storable_keep(o, m->status, cc) && (!(m->flags & META_AUTHORIZED) || !o->shared || storable_shared(cc)) &&
-	          (!m->vary.n || vary_selects(m->vary, m->vary_request, &req->headers));
+	          vary_matches(m, &req->headers);
 	/* RFC 9111 lets a request with credentials have what was stored without them. We ask first, unless the origin said that
 	 * credentials do not matter: an origin that forgot Vary: Authorization then costs a round trip and no mix-up. */
 	s->must_ask = (cc->bits & CC_NO_CACHE) || (m->flags & (META_INVALIDATED | META_MUST_REVALIDATE_ALWAYS)) ||
@@ -381,7 +382,10 @@ judge_may_join(const struct plan *plan, const struct http_request *req, const st
 		return false;
 	if (s.current || (s.may_be_stale && s.x.cc.stale_while_revalidate >= 0 && s.staleness <= s.x.cc.stale_while_revalidate))
 		return true;
-	/* 4.2.2: where the origin says nothing we may guess a lifetime: as long as the transfer takes. */
+	/* 4.2.2: where the origin says nothing we may guess a lifetime: as long as the transfer takes. But with a cookie in it the answer
+	 * may well be one person's page, of an origin that never heard of caches: nobody else sees it by a guess. */
+	if (((growing->flags & META_COOKIE) || w.cookie) && !(s.x.cc.bits & CC_PUBLIC))
+		return false;
 	return !s.is_explicit && !s.x.set_cookie && (status_heuristic(growing->status) || (s.x.cc.bits & CC_PUBLIC));
 }
 

@@ -235,7 +235,7 @@ static int begin_storing(const struct fetch_ask *ask, struct fill **fill, struct
 	struct job *j = job_new(ask->worker, NULL);
 	int64_t length = -1;
 	judge_meta(ask->plan, ask->request, &out->response, requested, answered, &j->arena, &j->meta);
-	j->meta.id = j->meta.vary.n > 0 ? key_variant_id(&j->arena, ask->plan->id, j->meta.vary_request) : arena_dup(&j->arena, ask->plan->id);
+	j->meta.id = j->meta.vary.n > 0 ? key_variant_id(&j->arena, ask->plan->id, vary_name(&j->arena, &j->meta, &ask->request->headers)) : arena_dup(&j->arena, ask->plan->id);
 	vary_index(j, ask->plan);
 	if (http_content_length(&out->response.headers, &length) < 0)
 		length = -1;
@@ -316,7 +316,9 @@ again:
 		release(&fill, out->err == -ERR_CLIENT_GONE ? -ERR_FILL_FAILED : out->err, 0);
 		return;
 	}
-	out->outcome = judge_response(&opt, ask->plan, ask->request, ask->stored, &out->response, answered);
+	/* A 304 to a condition that was not ours is about the client's copy, and says nothing of what is stored. */
+	const struct meta *about = out->response.status == 304 ? validate : ask->stored;
+	out->outcome = judge_response(&opt, ask->plan, ask->request, about, &out->response, answered);
 	switch (out->outcome) {
 	case OUTCOME_REFETCH:
 		httpc_end(&x);

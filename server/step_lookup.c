@@ -6,18 +6,9 @@
 #include "request.h"
 #include "worker.h"
 
-/* The selecting header fields match (RFC 9111 4.1). */
-static bool selected(struct request *r, const struct meta *m)
-{
-	if (m->vary.n == 0)
-		return true;
-	struct str mine = vary_request(r->arena, m->vary, &r->http.headers);
-	return mine.p != NULL && str_eq(mine, m->vary_request);
-}
-
 static void consider(struct request *r, const struct meta *m)
 {
-	if (m->status == 0 || !selected(r, m))
+	if (m->status == 0 || !vary_matches(m, &r->http.headers)) /* RFC 9111 4.1 */
 		return;
 	if (r->has_stored && r->stored.response_time >= m->response_time) /* the newest of those that match */
 		return;
@@ -25,30 +16,47 @@ static void consider(struct request *r, const struct meta *m)
 	r->has_stored = true;
 }
 
+static void by_other_names(struct request *r, struct str vary)
+{
+	struct str names[VARY_NAMES], ids[VARY_NAMES];
+	struct meta found[VARY_NAMES];
+	bool there[VARY_NAMES];
+	unsigned n = vary_names(r->arena, vary, &r->http.headers, names);
+	for (unsigned i = 1; i < n; i++) /* the first was asked for already */
+		ids[i] = key_variant_id(r->arena, r->plan.id, names[i]);
+	if (n > 1 && metadata_get(r->worker->metadata, ids + 1, n - 1, r->arena, found, there) > 0)
+		for (unsigned i = 0; i < n - 1; i++)
+			if (there[i])
+				consider(r, &found[i]);
+}
+
 /* fetch_id: under which name a response to this request would be stored, as far as is known before it comes. */
 static int look_up(struct request *r, struct str *fetch_id)
 {
 	struct str ids[2] = { r->plan.vary_id, r->plan.id };
-	struct meta found[2], variant;
-	bool there[2] = { false, false }, one = false;
+	struct str raw = STR_NONE;
+	struct meta found[VARY_NAMES];
+	bool there[VARY_NAMES] = { false };
 	*fetch_id = r->plan.id;
 	int n = metadata_get(r->worker->metadata, ids, 2, r->arena, found, there);
 	if (n < 0 && n != -ERR_NOT_FOUND)
 		return n;
+	const struct str vary = there[0] ? found[0].vary : STR_NONE;
 	if (there[1])
 		consider(r, &found[1]);
-	struct str raw = STR_NONE;
-	if (there[0])
-		raw = vary_request(r->arena, found[0].vary, &r->http.headers);
+	if (vary.n > 0)
+		raw = vary_request(r->arena, vary, &r->http.headers);
 	else if (!there[1]) /* a document of the old system: stored under what Accept-Encoding alone selects (behaviour.md 2.1 step 5) */
 		raw = vary_proactive(r->arena, &r->http.headers);
 	if (raw.p != NULL) {
 		struct str id = key_variant_id(r->arena, r->plan.id, raw);
-		if (metadata_get(r->worker->metadata, &id, 1, r->arena, &variant, &one) > 0 && one)
-			consider(r, &variant);
-		if (there[0])
+		if (vary.n > 0)
 			*fetch_id = id;
+		if (metadata_get(r->worker->metadata, &id, 1, r->arena, found, there) > 0 && there[0])
+			consider(r, &found[0]);
 	}
+	if (vary.n > 0 && !r->has_stored)
+		by_other_names(r, vary);
 	if (r->has_stored)
 		*fetch_id = r->stored.id;
 	return 0;

@@ -101,6 +101,73 @@ main(void)
 	};
 	for (unsigned i = 0; i < sizeof(select) / sizeof(*select); i++)
 		is_int(vary_selects(str_c(select[i].vary), str_c(select[i].raw), &h), select[i].yes, "RFC 9111 4.1: Vary: %s, stored for %s", select[i].vary, select[i].raw);
+
+	/* requests that mean the same select the same variant; what is not known to mean the same does not */
+	static const struct { const char *name, *one, *two; bool same; } pairs[] = {
+		{ "Accept-Language", "en, de", "de, en", true }, { "Accept-Language", "en, de", "eN ,  De", true },
+		{ "Accept-Language", "de;q=0.5, en", "en, de; q=0.5", true }, { "Accept-Language", "en;q=0.5, de", "de;q=0.5, en", false },
+		{ "Accept-Language", "en", "en, de", false }, { "Accept-Language", "en;q=x, de", "de, en;q=x", false },
+		{ "Accept-Language", "en;q=1.5, de", "de, en;q=1.5", false },
+		{ "Accept-Encoding", "gzip, br", "GZIP,br", true }, { "Accept-Encoding", "gzip, br", "gzip", false },
+		{ "Foo", "1,2", " 1, 2 ", true }, { "Foo", "a", "A", false }, { "Foo", "1, 2", "2, 1", false },
+		{ "Foo", "\"a,b\"", "\"a, b\"", false }, { "Foo", "a|b", "a||b", false },
+		{ "Cookie", "a=1,b", "a=1, b", false }, { "Authorization", "x a,b", "x a, b", false }, { "Cookie", "a=1", "a=1", true },
+	};
+	for (unsigned i = 0; i < sizeof(pairs) / sizeof(*pairs); i++) {
+		struct headers one, two;
+		struct str vary = str_c(pairs[i].name);
+		headers_init(&one, &a);
+		headers_init(&two, &a);
+		headers_add(&one, vary, str_trim(str_c(pairs[i].one)));
+		headers_add(&two, vary, str_trim(str_c(pairs[i].two)));
+		struct str x = vary_request(&a, vary, &one), y = vary_request(&a, vary, &two);
+		is_int(str_eq(x, y), pairs[i].same, "RFC 9111 4.1: %s: %s, and %s", pairs[i].name, pairs[i].one, pairs[i].two);
+		is_int(vary_selects(vary, x, &two), pairs[i].same, "and the stored one is %sselected", pairs[i].same ? "" : "not ");
+		ok(strchr(pairs[i].one, '|') || vary_selects(vary, vary_request_plain(&a, vary, &one), &one), "what an older version stored for it is found");
+	}
+	{ /* a bar in a value cannot pass for two fields */
+		struct headers one, two;
+		headers_init(&one, &a);
+		headers_init(&two, &a);
+		headers_add(&one, STR("a"), STR("x"));
+		headers_add(&one, STR("b"), STR("y|b="));
+		headers_add(&two, STR("a"), STR("x|b=y"));
+		ok(!str_eq(vary_request(&a, STR("a, b"), &one), vary_request(&a, STR("a, b"), &two)), "a bar in a value does not end it");
+		ok(!vary_selects(STR("a, b"), vary_request(&a, STR("a, b"), &one), &two), "nor when it is compared");
+		ok(vary_selects(STR("a, b"), vary_request(&a, STR("a, b"), &two), &two), "and is found again");
+		char large[5000];
+		memset(large, 'x', sizeof large);
+		large[2000] = ',';
+		headers_add(&one, STR("c"), (struct str){ large, sizeof large });
+		ok(vary_selects(STR("c"), vary_request_plain(&a, STR("c"), &one), &one), "a long value is compared as it is");
+	}
+	/* Content-Language: the answer in the language that is wanted most of all */
+	static const struct { const char *stored_for, *in, *asks; bool yes; } language[] = {
+		{ "en, de", "de", "fr;q=0.5, de;q=1.0", true }, { "en, de", "de", "fr, de", false }, { "en, de", "de", "fr, de;q=0.5", false },
+		{ "en, de", "DE", "de", true }, { "en, de", "de, en", "de", false }, { "en, de", "de", "de;q=0", false }, { "en, de", "", "de", false },
+		{ "en, de", "de", "", false }, { "en, de", "de", "de, en", true },
+	};
+	for (unsigned i = 0; i < sizeof(language) / sizeof(*language); i++) {
+		struct meta m;
+		struct headers stored, asks;
+		struct str names[VARY_NAMES];
+		bool named = false;
+		meta_init(&m, &a);
+		headers_init(&stored, &a);
+		headers_init(&asks, &a);
+		headers_add(&stored, STR("Accept-Language"), str_c(language[i].stored_for));
+		if (*language[i].asks)
+			headers_add(&asks, STR("Accept-Language"), str_c(language[i].asks));
+		if (*language[i].in)
+			headers_add(&m.headers, STR("Content-Language"), str_c(language[i].in));
+		m.vary = STR("Accept-Language");
+		m.vary_request = vary_request(&a, m.vary, &stored);
+		is_int(vary_matches(&m, &asks), language[i].yes, "in '%s', stored for %s, answers %s", language[i].in, language[i].stored_for, language[i].asks);
+		for (unsigned n = vary_names(&a, m.vary, &asks, names); n > 0; n--)
+			named = named || str_eq(names[n - 1], vary_name(&a, &m, &stored));
+		ok(named || !language[i].yes, "and is found by name");
+		ok(vary_matches(&m, &stored), "it answers its own request");
+	}
 	arena_fini(&a);
 	return done_testing();
 }
