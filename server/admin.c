@@ -58,7 +58,7 @@ static bool is_loopback(const struct sockaddr_storage *a)
 static bool may_debug(const struct client *c, const struct http_request *req)
 {
 	struct str token = str_c(conf()->debug_token), given = headers_get(&req->headers, STR("Authorization"));
-	if (c->local)
+	if (c->local && !headers_has(&req->headers, STR("Via"))) /* a client of the proxy that asks for this port through it is not local */
 		return true;
 	if (token.n == 0 || !str_caseeq(str_cut(&given, ' '), STR("Bearer")))
 		return false;

@@ -333,17 +333,29 @@ void request_interim(struct request *r, const struct http_response *resp)
 		conn_write(r->conn, thread_self->out, (size_t)n, conf()->client_write_ms);
 }
 
+/* The head, in the buffer. */
+static int begin(struct delivery *d, struct headers *h)
+{
+	shape(d, h);
+	framing(d, h);
+	ours(d, h);
+	d->r->response.headers = *h; /* for the record */
+	return send_head(d, h);
+}
+
 enum req_step step_deliver(struct request *r)
 {
 	struct delivery d = { .r = r, .length = -1, .out = thread_self->out };
 	struct headers h;
 	if (r->broken)
 		return STEP_record;
-	shape(&d, &h);
-	framing(&d, &h);
-	ours(&d, &h);
-	r->response.headers = h; /* for the record */
-	int e = send_head(&d, &h);
+	int e = begin(&d, &h);
+	if (e < 0 && !r->page) { /* nothing has been sent: it can be said */
+		count(COUNT_upstream_errors);
+		request_error(r, -ERR_ORIGIN_PROTOCOL, "the head of the origin's answer is too large");
+		d = (struct delivery){ .r = r, .length = -1, .out = thread_self->out };
+		e = begin(&d, &h);
+	}
 	if (e == 0 && !d.no_body && d.length != 0)
 		e = send_body(&d);
 	int w = e == -ERR_CLIENT_GONE || e == -ERR_TIMEOUT ? e : write_out(&d); /* also when the source broke: what came is the client's, and the break says that it is not all */

@@ -137,10 +137,10 @@ static int begin(struct request *r)
 	struct headers h;
 	headers_init(&h, r->arena);
 	upstream_headers(&r->http, &h);
-	const bool body = r->body_left != 0;
+	const int64_t length = r->framing.body == BODY_CHUNKED ? -2 : r->framing.length; /* of all of it, also when it is sent again */
 	const struct httpc_request hr = {
 		.method = r->http.method_name, .url = r->http.url.text, .headers = &h, .expect_continue = false,
-		.body_length = body ? (r->body_left > 0 ? r->body_left : -2) : r->framing.body == BODY_LENGTH ? 0 : -1,
+		.body_length = length,
 		.connect_timeout_ms = plan_connect_ms(&r->plan), .read_timeout_ms = plan_read_ms(&r->plan),
 	};
 	return httpc_begin(r->worker->httpc, &hr, &r->xfer);
@@ -157,7 +157,7 @@ enum req_step step_pass(struct request *r)
 	for (int try = 1;; try++) {
 		if ((e = begin(r)) < 0)
 			return fail(r, e);
-		if (r->body_left != 0 || kept.n > 0) {
+		if (r->framing.body != BODY_NONE) {
 			if (r->framing.expect_continue) {
 				if ((e = head(r, clock_mono() + CONTINUE_MS)) == 0)
 					break; /* refused without its body */

@@ -18,6 +18,8 @@ static bool worth_upgrading(struct request *r)
 enum req_step step_plan(struct request *r)
 {
 	const struct settings *s = conf();
+	if (!r->framing.upgrade) /* the key, the variant and the origin see the same fields: what Connection names is not sent, so it must not select */
+		headers_strip_hop_by_hop(&r->http.headers);
 	struct str wanted = s->allow_policy_header ? headers_get(&r->http.headers, STR("X-Passsage-Policy")) : STR_NONE;
 	ruleset_plan(atomic_load(&r->worker->rules), &r->http, wanted, r->arena, &r->plan);
 	r->planned = true;

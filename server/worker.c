@@ -112,8 +112,13 @@ static void accept_ready(void *arg, struct pool_item *it)
 {
 	struct worker *w = arg;
 	struct conn *c = (struct conn *)it;
-	if (w->drain_stage == 0)
-		conn_accept(w, c->fd);
+	if (w->drain_stage > 0)
+		return;
+	conn_accept(w, c->fd);
+	if (w->siblings) { /* the kernel calls who waits longest: behind the others again, so that connections are spread */
+		pool_unlisten(w->pool, c->fd);
+		pool_listen(w->pool, c->fd, it);
+	}
 }
 
 static void open_stores(struct worker *w)
@@ -152,6 +157,7 @@ int worker_main(unsigned index)
 	const struct settings *s = conf();
 	w->index = index;
 	w->place = worker_place(index);
+	w->siblings = !s->foreground_worker && s->workers != 1;
 	pthread_mutex_init(&w->lock, NULL);
 	access_open(s->access_log_file);
 	open_stores(w);

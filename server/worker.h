@@ -15,6 +15,7 @@
 
 struct worker {
 	unsigned index, place;           /* which worker; which row of scoreboard and counters */
+	bool siblings;                   /* there are other workers */
 	struct pool *pool;
 	SSL_CTX *tls;
 	struct httpc *httpc;
