@@ -192,12 +192,11 @@ static struct str cache_status(struct request *r)
 		int64_t life = judge_lifetime(&opt, &r->meta);
 		return arena_printf(a, "passsage;hit;ttl=%lld;detail=object-store", (long long)(life < 0 ? 0 : life - r->served_age));
 	}
-	if (!all)
-		return STR_NONE;
-	if (!r->planned)
+	if (!all || !r->planned)
 		return STR_NONE;
 	const char *fwd = r->judgement.forward == FORWARD_none ? "bypass" : forward_name(r->judgement.forward);
-	return arena_printf(a, "passsage;fwd=%s;fwd-status=%d%s", fwd, r->response.status, r->has_meta ? ";stored" : "");
+	return arena_printf(a, "passsage;fwd=%s;fwd-status=%d%s", fwd, r->response.status,
+	                    r->joined ? ";collapsed" : r->has_meta ? ";stored" : "");
 }
 
 /* What the answer is: the object's or transfer's head, made fit for this request and this hop. */
@@ -301,7 +300,7 @@ static void ours(struct delivery *d, struct headers *h)
 	struct str cs = cache_status(r);
 	if (cs.n > 0)
 		headers_add(h, STR("cache-status"), cs);
-	if (r->cached && r->served_age >= 0)
+	if ((r->cached && r->served_age >= 0) || (r->joined && r->served_age > 0))
 		headers_set(h, STR("age"), arena_printf(a, "%lld", (long long)r->served_age));
 	if (!headers_has(h, STR("Date"))) { /* RFC 9110 6.6.1: a recipient with a clock adds it */
 		char date[HTTPDATE_SIZE];

@@ -116,7 +116,7 @@ static enum req_step join(struct request *r, struct fill **fill, bool *alone)
 			return fail(r, -ERR_CLIENT_GONE, "");
 		}
 	if (e == 0 && meta_decode(record, r->arena, &r->meta) == 0 && judge_may_join(&r->plan, &r->http, &r->meta, clock_wall())) {
-		r->has_meta = r->joined = r->cached = true;
+		r->has_meta = r->joined = true; /* not a hit: the origin's answer to somebody else's request (RFC 9211 2.6, collapsed) */
 		r->reason = REASON_joined;
 		r->response.status = (int)r->meta.status;
 		r->response.reason = r->meta.reason;

@@ -9,12 +9,15 @@
 static void counters(const struct request *r)
 {
 	count_add(COUNT_bytes_sent, r->bytes_sent);
+	if (r->joined)
+		count(COUNT_joined);
 	if (r->cached) {
 		count_add(COUNT_bytes_cached, r->bytes_sent);
-		count(r->joined ? COUNT_joined : r->revalidated ? COUNT_revalidated : COUNT_hits);
+		if (!r->joined)
+			count(r->revalidated ? COUNT_revalidated : COUNT_hits);
 		if (r->stale)
 			count(COUNT_hits_stale);
-	} else if (r->has_meta)
+	} else if (r->has_meta && !r->joined)
 		count(COUNT_misses);
 	else if (r->xfer != NULL)
 		count(COUNT_passes);
