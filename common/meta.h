@@ -9,6 +9,7 @@ enum meta_flags {
 	META_AUTHORIZED = 2,             /* the request had Authorization */
 	META_INVALIDATED = 4,            /* RFC 9111 4.4: must be validated before use */
 	META_HEADERS_ONLY = 8,           /* a document of the old system whose headers went through its allow-list */
+	META_COOKIE = 16,                /* the request had Cookie */
 };
 
 struct meta {

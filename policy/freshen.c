@@ -56,6 +56,7 @@ judge_meta(const struct plan *plan, const struct http_request *req, const struct
 	m->last_access = response_time;
 	set_flag(m, META_MUST_REVALIDATE_ALWAYS, x.cc.bits & CC_NO_CACHE);
 	set_flag(m, META_AUTHORIZED, headers_has(&req->headers, STR("authorization")));
+	set_flag(m, META_COOKIE, headers_has(&req->headers, STR("cookie")));
 }
 
 /* 3.2: the stored bytes are read by these, and a 304 sent from elsewhere does not change the bytes. */
