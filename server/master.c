@@ -557,6 +557,7 @@ int master_run(void)
 	children_plan();
 	counters_use(heritage.shared.counters, SCORE_PROCS - 1);
 	title_set("master");
+	run_file("alive", clock_wall()); /* at once: a run that ends in its first seconds has written, too */
 	run_file("pid", getpid());
 	run_file("port", heritage.port);
 	run_file("health-port", health);
