@@ -21,6 +21,8 @@
 
 /* ---- bytes */
 
+int64_t conn_patience(uint64_t n, int64_t stall_ms) { return stall_ms + (int64_t)(n / CONN_RATE_MIN) * 1000; }
+
 static int64_t raw_read(struct conn *c, void *p, size_t n)
 {
 	if (c->ssl != NULL) {
@@ -128,6 +130,7 @@ int64_t conn_read_wait(struct conn *c, void *p, size_t n, int64_t deadline)
 int conn_write(struct conn *c, const void *p, size_t n, int64_t stall_ms)
 {
 	const char *at = p;
+	int64_t last = NEVER; /* known at the first wait: what goes out at once needs no clock */
 	while (n > 0) {
 		int64_t r;
 		short want = POLLOUT;
@@ -154,7 +157,12 @@ int conn_write(struct conn *c, const void *p, size_t n, int64_t stall_ms)
 			n -= (size_t)r;
 			continue;
 		}
-		int w = wait_for(c, want, clock_mono() + stall_ms);
+		int64_t now = clock_mono();
+		if (last == NEVER)
+			last = now + conn_patience(n, stall_ms);
+		if (now >= last)
+			return -ERR_TIMEOUT;
+		int w = wait_for(c, want, now + stall_ms < last ? now + stall_ms : last);
 		if (w < 0)
 			return w == -ERR_TIMEOUT ? w : -ERR_CLIENT_GONE;
 	}

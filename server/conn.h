@@ -46,7 +46,10 @@ int64_t conn_read(struct conn *, void *, size_t);
 int64_t conn_read_wait(struct conn *, void *, size_t, int64_t deadline);
 /* What was read too much goes back in front: the next request's beginning. */
 void conn_unread(struct conn *, const void *, size_t);
-/* All of it; stall_ms: the longest time in which the client takes nothing. 0, -ERR_CLIENT_GONE, -ERR_TIMEOUT. */
+#define CONN_RATE_MIN 512            /* bytes a second: who is slower for long holds a handler for its own sake (slow read attacks) */
+/* How long n bytes to or from a client may take in all. */
+int64_t conn_patience(uint64_t n, int64_t stall_ms);
+/* All of it; stall_ms: the longest time in which the client takes nothing, and it must keep up CONN_RATE_MIN. 0, -ERR_CLIENT_GONE, -ERR_TIMEOUT. */
 int conn_write(struct conn *, const void *, size_t, int64_t stall_ms);
 /* Has the client gone away (for certain)? Cheap; for waits of long requests. */
 bool conn_gone(struct conn *);

@@ -180,13 +180,13 @@ static bool send_again(const struct http_request *req, int err, int try)
 	return try < TRIES && err_again(err) && err != -ERR_ORIGIN_TIMEOUT && (http_method_safe(req->method) || req->method == METHOD_PUT || req->method == METHOD_DELETE);
 }
 
-static int final_head(const struct fetch_ask *ask, struct xfer *x, struct arena *a, struct http_response *resp)
+static int final_head(const struct fetch_ask *ask, const struct fill *fill, struct xfer *x, struct arena *a, struct http_response *resp)
 {
 	for (;;) {
 		headers_init(&resp->headers, a);
 		int r = httpc_head(x, a, resp, clock_mono() + SLICE_MS);
 		if (r == -ERR_TIMEOUT) {
-			if (ask->abandoned != NULL && ask->abandoned(ask->arg))
+			if (ask->abandoned != NULL && (fill == NULL || fill_readers(fill) == 0) && ask->abandoned(ask->arg))
 				return -ERR_CLIENT_GONE;
 			continue;
 		}
@@ -199,19 +199,19 @@ static int final_head(const struct fetch_ask *ask, struct xfer *x, struct arena 
 	}
 }
 
-static int ask_origin(const struct fetch_ask *ask, const struct meta *validate, bool to_store, struct arena *a, struct xfer **x, struct http_response *resp, char problem[256])
+static int ask_origin(const struct fetch_ask *ask, const struct meta *validate, const struct fill *fill, struct arena *a, struct xfer **x, struct http_response *resp, char problem[256])
 {
 	struct headers h;
 	headers_init(&h, a);
 	upstream_headers(ask->request, &h);
-	if (validate != NULL || to_store) /* the whole is fetched and stored; the client's conditions and ranges are answered from it */
+	if (validate != NULL || fill != NULL) /* the whole is fetched and stored; the client's conditions and ranges are answered from it */
 		judge_conditional(validate, &h);
 	const struct httpc_request hr = { .method = ask->request->method_name, .url = ask->request->url.text, .headers = &h, .body_length = -1,
 	                                  .connect_timeout_ms = plan_connect_ms(ask->plan), .read_timeout_ms = plan_read_ms(ask->plan) };
 	for (int try = 1;; try++) {
 		int r = httpc_begin(ask->worker->httpc, &hr, x);
 		if (r == 0)
-			r = final_head(ask, *x, a, resp);
+			r = final_head(ask, fill, *x, a, resp);
 		if (r == 0)
 			return 0;
 		snprintf(problem, 256, "%s", *x != NULL && *httpc_problem(*x) ? httpc_problem(*x) : err_text(r));
@@ -308,7 +308,7 @@ void fetch_object(const struct fetch_ask *ask, struct arena *a, struct fetched *
 	int64_t requested = clock_wall();
 	const struct meta *validate = ask->conditional ? ask->stored : NULL;
 again:
-	out->err = ask_origin(ask, validate, fill != NULL, a, &x, &out->response, out->problem);
+	out->err = ask_origin(ask, validate, fill, a, &x, &out->response, out->problem);
 	int64_t answered = clock_wall();
 	if (out->err < 0) {
 		out->outcome = out->err == -ERR_CLIENT_GONE ? OUTCOME_RELAY : judge_failure(&opt, ask->plan, ask->request, ask->stored, answered);

@@ -18,8 +18,10 @@ struct fetch_ask {
 	const struct meta *stored;            /* what would be served stale, or replaced; NULL none */
 	bool conditional;                     /* and it is asked about: validate it (judgement.conditional) */
 	struct fill **fill;                   /* the claim (FILL_WRITER): taken over. NULL: nothing is stored */
+	struct str range, if_range;           /* ask for this range of it only, when .p: */
+	const struct meta *part;              /* the rest of this; NULL: a part, to be kept as such */
 	fetch_interim_f *interim;             /* may be NULL */
-	bool (*abandoned)(void *arg);         /* asked about once a second while nothing comes: nobody is interested any more. May be NULL */
+	bool (*abandoned)(void *arg);         /* asked about once a second while nothing comes: the client has gone; others may wait for the fill. May be NULL */
 	void *arg;
 };
 struct fetched {

@@ -143,24 +143,37 @@ int request_refuse(struct conn *c, int err, const char *problem)
 	return run(&r, STEP_deliver);
 }
 
+/* Silence is limited, and so is trickling. */
+static int64_t body_read(struct request *r, void *buf, size_t n)
+{
+	int64_t began = clock_mono(), stall = conf()->client_read_ms;
+	if (r->body_waited > conn_patience(r->body_got, stall))
+		return -ERR_TIMEOUT;
+	int64_t got = conn_read_wait(r->conn, buf, n, began + stall);
+	r->body_waited += clock_mono() - began;
+	if (got > 0)
+		r->body_got += (uint64_t)got;
+	return got == 0 ? -ERR_CLIENT_GONE : got;
+}
+
 int64_t request_body(struct request *r, void *buf, size_t n)
 {
-	int64_t got, stall = conf()->client_read_ms;
+	int64_t got;
 	if (r->body_left == 0)
 		return 0;
 	if (r->body_left > 0) {
-		got = conn_read_wait(r->conn, buf, (int64_t)n < r->body_left ? n : (size_t)r->body_left, clock_mono() + stall);
+		got = body_read(r, buf, (int64_t)n < r->body_left ? n : (size_t)r->body_left);
 		if (got > 0)
 			r->body_left -= got;
-		return got == 0 ? -ERR_CLIENT_GONE : got;
+		return got;
 	}
 	for (;;) { /* chunked: what is read beyond the body's end belongs to the next request, so read no more than a piece and put back */
 		struct str out;
 		size_t used;
 		char piece[4096];
-		got = conn_read_wait(r->conn, piece, n < sizeof piece ? n : sizeof piece, clock_mono() + stall);
-		if (got <= 0)
-			return got == 0 ? -ERR_CLIENT_GONE : got;
+		got = body_read(r, piece, n < sizeof piece ? n : sizeof piece);
+		if (got < 0)
+			return got;
 		size_t made = 0, at = 0;
 		int done = 0;
 		while (at < (size_t)got && done == 0) {

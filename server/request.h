@@ -29,12 +29,16 @@ struct request {
 	enum http1_target target;
 	int64_t body_left;                /* of the request's body: not yet read; -1 chunked and not at its end */
 	struct http1_chunked chunked;
+	int64_t body_waited;              /* ms spent waiting for it (not for the origin that takes it) */
+	uint64_t body_got;
 
 	/* plan, lookup, judge */
 	struct plan plan;
 	bool planned;
 	struct meta stored;               /* the selected variant */
 	bool has_stored;
+	struct meta part;                 /* of a whole that is not stored (policy/part.c) */
+	bool has_part;
 	struct str fetch_id;              /* under which name the response would be stored; the fill's key */
 	bool look_again;                  /* somebody else was at it meanwhile */
 	struct judgement judgement;
@@ -70,6 +74,8 @@ void request_error(struct request *, int err, const char *problem);
 
 /* Shared by the steps. */
 int request_look_up(struct request *, struct str *fetch_id);   /* stored, has_stored */
+bool request_use_part(struct request *);                       /* a stored part becomes stored: it may be the answer */
+struct str request_part_id(const struct request *);
 int request_serve_stored(struct request *);                    /* stored becomes the answer */
 void request_variant(struct request *, struct str vary);       /* fetch_id becomes that of the variant that this request selects */
 void request_interim(struct request *, const struct http_response *); /* a 1xx on the way */

@@ -80,7 +80,7 @@ static enum req_step fetch(struct request *r, struct fill **fill)
 {
 	struct fetched got;
 	const struct fetch_ask ask = { .worker = r->worker, .plan = &r->plan, .request = &r->http, .stored = r->has_stored ? &r->stored : NULL,
-	                               .conditional = r->has_stored && r->judgement.conditional, .fill = fill, .interim = interim, .abandoned = fill == NULL ? client_left : NULL, .arg = r };
+	                               .conditional = r->has_stored && r->judgement.conditional, .fill = fill, .interim = interim, .abandoned = client_left, .arg = r };
 	fetch_object(&ask, r->arena, &got);
 	return use(r, &got);
 }
