@@ -203,15 +203,21 @@ static void run_file(const char *name, long long value)
 		log_warn("%s: %s", path, strerror(errno));
 }
 
-/* Was the last end a clean one? If not, chunks written shortly before it are verified before they are trusted. */
+/* Has the machine gone down since the last run? What the kernel had not yet written is then lost, and files written shortly before may be
+ * hollow: chunks of that time are verified before they are trusted. A process that is killed loses nothing that way. */
 static void prepare_trust(void)
 {
 	struct stat st;
-	bool clean = unlink(below("run/clean")) == 0;
-	if (!clean && stat(below("run/alive"), &st) == 0) {
+	struct str now = STR_NONE, was = STR_NONE;
+	bool same = fd_read_file("/proc/sys/kernel/random/boot_id", 64, &now) >= 0 && fd_read_file(below("run/boot"), 64, &was) >= 0 && str_eq(now, was);
+	if (!same && stat(below("run/alive"), &st) == 0) {
 		heritage.shared.state->unclean_since = (int64_t)st.st_mtim.tv_sec * 1000 - HOLLOW_MS;
-		log_info("the last run did not end cleanly: chunks written since about then are verified at first use");
+		log_info("the machine was started anew since the last run: chunks of its last minutes are verified at first use");
 	}
+	if (!same && now.n > 0 && fd_write_file(below("run/boot"), now, 0644) < 0)
+		log_warn("%s: %s", below("run/boot"), strerror(errno));
+	free((char *)(uintptr_t)now.p);
+	free((char *)(uintptr_t)was.p);
 }
 
 static void go_daemon(void)
@@ -440,8 +446,6 @@ static void stop_all(const sigset_t *set, bool gently)
 	wait_gone(set, true, true, KILL_MS);
 	tell(SIGKILL, true, true);
 	wait_gone(set, true, true, KILL_MS);
-	if (!gently || !alive(true, true))
-		run_file("clean", clock_wall());
 	unlink(below("run/pid"));
 	log_info("stopped");
 }
