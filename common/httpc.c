@@ -293,6 +293,15 @@ list_add(struct list *l, char *line)
 	l->last = n;
 }
 
+/* NTLM and Negotiate (RFC 4559 6) say who the client is once for all that follows on a connection. A pooled one would lend that to the
+ * next client, so these go out on one of their own, which is closed afterwards. */
+static bool
+sticks_to_connection(struct str credentials)
+{
+	struct str scheme = str_cut(&credentials, ' ');
+	return str_caseeq(scheme, STR("NTLM")) || str_caseeq(scheme, STR("Negotiate"));
+}
+
 /* The header list in one piece of memory that stays with the transfer; libcurl only reads it. */
 static int
 build_headers(struct xfer *x, const struct httpc_request *q, struct curl_slist **out)
@@ -322,6 +331,7 @@ build_headers(struct xfer *x, const struct httpc_request *q, struct curl_slist *
 		if (head_field_is_ours(name))
 			continue;
 		accept |= name.n == 6 && str_caseeq(name, STR("Accept"));
+		x->own_connection |= name.n == 13 && str_caseeq(name, STR("Authorization")) && sticks_to_connection(value);
 		char *line = l.text;
 		memcpy(line, name.p, name.n);
 		l.text += name.n;
@@ -399,9 +409,14 @@ set_options(struct xfer *x, const struct httpc_request *q, struct str origin, st
 		c |= curl_easy_setopt(x->easy, CURLOPT_CUSTOMREQUEST, *method ? method : NULL);
 	}
 	c |= curl_easy_setopt(x->easy, CURLOPT_HTTPHEADER, headers);
-	if (q->fresh_connection != x->fresh) {
-		c |= curl_easy_setopt(x->easy, CURLOPT_FRESH_CONNECT, q->fresh_connection ? 1L : 0L);
-		x->fresh = q->fresh_connection;
+	bool fresh = q->fresh_connection || x->own_connection;
+	if (fresh != x->fresh) {
+		c |= curl_easy_setopt(x->easy, CURLOPT_FRESH_CONNECT, fresh ? 1L : 0L);
+		x->fresh = fresh;
+	}
+	if (x->own_connection != x->alone) {
+		c |= curl_easy_setopt(x->easy, CURLOPT_FORBID_REUSE, x->own_connection ? 1L : 0L);
+		x->alone = x->own_connection;
 	}
 	/* 0 would be libcurl's default of 300 s */
 	long connect_ms = q->connect_timeout_ms > 0 && q->connect_timeout_ms < INT32_MAX ? (long)q->connect_timeout_ms : INT32_MAX;

@@ -135,6 +135,10 @@ end_of_head(struct xfer *x)
 		xfer_give_up(x, -ERR_ORIGIN_PROTOCOL, "the origin switched protocols unasked");
 		return false;
 	}
+	if (interim && ++x->interims > INTERIM_MAX) {
+		xfer_give_up(x, -ERR_ORIGIN_PROTOCOL, "the origin sends interim answers without end");
+		return false;
+	}
 	if (!interim) {
 		x->bodyless = x->bodyless_method || x->status == 204 || x->status == 304;
 		if (x->bad_length || x->bad_blank || (x->bad_coding && !x->bodyless)) {

@@ -20,6 +20,7 @@
 #define BLOCKS_KEPT 64           /* unused blocks of each size kept: 5 MiB at most */
 #define XFERS_KEPT 128           /* unused transfers kept with their easy handles */
 #define XFERS_WAITING 4096       /* beyond the connections, before -ERR_BUSY */
+#define INTERIM_MAX 1000         /* 1xx before an answer: 102 every few seconds for an hour is legal, a flood is not */
 #define CONTINUE_MS 1000         /* wait for a 100 (Continue), as curl does; RFC 9110 10.1.1 lets a client go on */
 
 struct block {
@@ -46,7 +47,7 @@ struct xfer {
 	char *origin;              /* what the easy handle is set to: options are set only when they differ */
 	int kind;
 	char method[32];
-	bool fresh;
+	bool fresh, alone;
 	long connect_ms;
 	char *heads;               /* raw heads; grown under the lock */
 	size_t heads_cap;
@@ -61,6 +62,7 @@ struct xfer {
 	int64_t read_ms, begun;
 	size_t limit;
 	bool idempotent, internal, bodyless_method;
+	bool own_connection;       /* nobody's before, nobody's after */
 
 	/* the fetcher's alone */
 	struct xfer *prev, *next;  /* active ones */
@@ -68,7 +70,7 @@ struct xfer {
 	bool active, dirty, connected, recv_held, send_held, go_on;
 	bool te, te_chunked, bad_length, bad_coding, bad_blank, bodyless;
 	int64_t cl;
-	unsigned attempts;
+	unsigned attempts, interims;
 	int fail;                  /* why a callback gave up, and in words: libcurl overwrites problem afterwards */
 	const char *why;
 	int64_t last, go_on_at;    /* last sign of life; when to stop waiting for 100 */

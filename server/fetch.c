@@ -134,14 +134,17 @@ static int append(struct job *j)
 	return err;
 }
 
-/* Moves bytes from the origin into the fill. true: the job is over (and gone). May it block? Otherwise as long as bytes come at once. */
-static bool body_run(struct job *j, bool may_block)
+/* Moves bytes from the origin into the fill, until that time (0: as long as bytes come at once). true: the job is over (and gone). */
+static bool body_run(struct job *j, int64_t until)
 {
+	const bool may_block = until > 0;
 	for (;;) {
+		if (may_block && clock_mono() >= until)
+			return false;
 		const void *p;
 		int err = 0;
 		if (j->pending_n == 0) {
-			int64_t n = httpc_read(j->xfer, &p, may_block ? NEVER : 0);
+			int64_t n = httpc_read(j->xfer, &p, until);
 			if (n == -ERR_AGAIN)
 				return false;
 			if (n == 0) {
@@ -165,12 +168,22 @@ static bool body_run(struct job *j, bool may_block)
 	}
 }
 
+/* A fill whose clients have all gone is finished for those to come, but not with a thread that clients wait for: else an origin
+ * that trickles could take them all, one by one. */
+static bool nobody_cares(struct worker *w, const struct fill *fill)
+{
+	return fill_readers(fill) == 0 && !pool_spare(w->pool);
+}
+
 static void job_run(struct pool_item *it)
 {
 	struct job *j = (struct job *)it;
 	pool_blocking(j->worker->pool);
-	while (!body_run(j, true)) /* the read time-out is httpc's */
-		;
+	while (!body_run(j, clock_mono() + SLICE_MS)) /* the read time-out is httpc's */
+		if (nobody_cares(j->worker, j->fill)) {
+			body_failed(j, -ERR_BUSY);
+			return;
+		}
 }
 
 /* ---- the head */
@@ -185,17 +198,14 @@ static int final_head(const struct fetch_ask *ask, const struct fill *fill, stru
 	for (;;) {
 		headers_init(&resp->headers, a);
 		int r = httpc_head(x, a, resp, clock_mono() + SLICE_MS);
-		if (r == -ERR_TIMEOUT) {
-			if (ask->abandoned != NULL && (fill == NULL || fill_readers(fill) == 0) && ask->abandoned(ask->arg))
-				return -ERR_CLIENT_GONE;
-			continue;
-		}
-		if (r < 0)
+		if (r < 0 && r != -ERR_TIMEOUT)
 			return r;
-		if (resp->status >= 200 || resp->status == 101)
+		if (r == 0 && (resp->status >= 200 || resp->status == 101))
 			return 0;
-		if (ask->interim != NULL && resp->status != 100)
+		if (r == 0 && ask->interim != NULL && resp->status != 100)
 			ask->interim(ask->arg, resp);
+		if (ask->abandoned != NULL && (fill == NULL || fill_readers(fill) == 0) && ask->abandoned(ask->arg))
+			return -ERR_CLIENT_GONE;
 	}
 }
 
@@ -251,7 +261,7 @@ static int begin_storing(const struct fetch_ask *ask, struct fill **fill, struct
 	*fill = NULL;
 	*x = NULL;
 	out->reader = fill_reader(j->fill);
-	if (!body_run(j, false)) {
+	if (!body_run(j, 0)) {
 		j->item.run = job_run;
 		pool_submit(j->worker->pool, &j->item);
 	}

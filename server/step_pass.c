@@ -52,6 +52,8 @@ static int head(struct request *r, int64_t until)
 		}
 		if (r->http.minor >= 1)
 			request_interim(r, &r->response);
+		if (conn_gone(r->conn))
+			return -ERR_CLIENT_GONE;
 	}
 }
 
