@@ -3,6 +3,7 @@
 #include "judge.h"
 #include "key.h"
 #include "storable.h"
+#include "../common/range.h"
 
 const char *
 verdict_name(enum verdict v)
@@ -370,6 +371,9 @@ judge_may_join(const struct plan *plan, const struct http_request *req, const st
 	wish_of(&req->headers, &w);
 	if (judge_wish(plan, req, &w).verdict == VERDICT_PASS || plan->policy == POLICY_AlwaysUpstream)
 		return false; /* AlwaysUpstream: each request its own answer */
+	struct range in;
+	if (growing->status == 206 && judge_part(req, growing, &in) == SELECT_UNSATISFIABLE)
+		return false;
 	/* Just arrived, however long its body takes: what is under way is younger than any copy could be. */
 	hold(&shared, req, &w, growing, now < growing->response_time ? now : growing->response_time, &s);
 	if (!s.fits)

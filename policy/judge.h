@@ -104,8 +104,19 @@ bool judge_may_join(const struct plan *, const struct http_request *, const stru
  * (same origin only): *also gets up to two URLs. */
 bool judge_invalidates(const struct http_request *, const struct http_response *, struct arena *, struct url also[2], unsigned *n);
 
+/* Partial content (part.c). The range that is to be asked for by itself when nothing is stored, or STR_NONE. */
+struct str judge_wants_part(const struct plan *, const struct http_request *);
+/* May the 206 that answered it be stored? Its meta has that range as its vary_request. */
+bool judge_keeps_part(const struct judge_options *, const struct plan *, const struct http_request *, const struct http_response *, int64_t now);
+/* May a stored whole that is wanted be completed from a stored part? The range to ask for, and If-Range when .p. */
+bool judge_rest(const struct judge_options *, const struct meta *part, int64_t now, struct arena *, struct str *range, struct str *if_range);
+bool judge_completes(const struct meta *part, const struct http_response *);             /* is this the rest of it (3.4)? */
+void judge_combine(const struct meta *part, struct http_response *rest, struct arena *); /* rest becomes the head of the whole */
+
 /* How a complete (or growing) stored response answers this request: RFC 9110 13.2.2 precedence, then ranges (14.2). */
 enum selection { SELECT_FULL, SELECT_RANGES, SELECT_NOT_MODIFIED, SELECT_PRECONDITION_FAILED, SELECT_UNSATISFIABLE };
 struct range;
+/* The same of a stored part: FULL (as it is), RANGES (*in: within its bytes), or UNSATISFIABLE: not by it. */
+enum selection judge_part(const struct http_request *, const struct meta *part, struct range *in);
 /* size -1 when unknown (growing): ranges are then ignored. ranges has RANGE_MAX places. */
 enum selection judge_select(const struct http_request *, const struct meta *, int64_t size, int64_t now, struct range *ranges, unsigned *n);

@@ -88,6 +88,10 @@ judge_select(const struct http_request *req, const struct meta *m, int64_t size,
 	int64_t date = freshness_origin(m), modified, given;
 
 	*n = 0;
+	if (m->status == 206) { /* only what judge_part allows comes here */
+		*n = judge_part(req, m, &ranges[0]) == SELECT_RANGES;
+		return *n ? SELECT_RANGES : SELECT_FULL;
+	}
 	/* 13.2.1: conditions hold for what would be a 2xx; caches answer those of GET and HEAD. */
 	if (m->status < 200 || m->status > 299)
 		return SELECT_FULL;

@@ -8,6 +8,7 @@
 #include "worker.h"
 
 #define TRIES 2                    /* an idempotent request is sent again once, when the origin broke off before its head */
+#define READ_PART (256 * 1024)     /* of a stored part at once */
 #define SLICE_MS 1000              /* how often a wait looks whether anybody is still interested */
 #define UNSHAREABLE_MS 10000       /* "not to be shared" is remembered: long enough for a crowd, short enough for an origin that changes its mind */
 #define UNSHAREABLE_ERROR_MS 1000  /* the same for an error status, which may be over in a moment */
@@ -209,13 +210,18 @@ static int final_head(const struct fetch_ask *ask, const struct fill *fill, stru
 	}
 }
 
-static int ask_origin(const struct fetch_ask *ask, const struct meta *validate, const struct fill *fill, struct arena *a, struct xfer **x, struct http_response *resp, char problem[256])
+static int ask_origin(const struct fetch_ask *ask, const struct meta *validate, const struct fill *fill, bool ranged, struct arena *a, struct xfer **x, struct http_response *resp, char problem[256])
 {
 	struct headers h;
 	headers_init(&h, a);
 	upstream_headers(ask->request, &h);
 	if (validate != NULL || fill != NULL) /* the whole is fetched and stored; the client's conditions and ranges are answered from it */
 		judge_conditional(validate, &h);
+	if (ranged) {
+		headers_add(&h, STR("Range"), ask->range);
+		if (ask->if_range.p != NULL)
+			headers_add(&h, STR("If-Range"), ask->if_range);
+	}
 	const struct httpc_request hr = { .method = ask->request->method_name, .url = ask->request->url.text, .headers = &h, .body_length = -1,
 	                                  .connect_timeout_ms = plan_connect_ms(ask->plan), .read_timeout_ms = plan_read_ms(ask->plan) };
 	for (int try = 1;; try++) {
@@ -238,14 +244,29 @@ static void release(struct fill **fill, int err, int64_t unshareable_ms)
 		fill_fail(fill, err, unshareable_ms);
 }
 
+/* What is there already of a body of which the rest comes now. It is not much (judge_rest). */
+static int append_part(struct job *j, struct object *part)
+{
+	const void *p;
+	int64_t n;
+	int err = 0;
+	for (uint64_t at = 0; err == 0 && (n = object_read(part, at, READ_PART, &p, NEVER)) != 0; at += (uint64_t)n)
+		err = n < 0 ? (int)n : fill_append(j->fill, p, (size_t)n);
+	return err;
+}
+
 /* The answer becomes an object. The caller gets a reader, the rest of the body is the job's. -ERR_X: it cannot, *fill and *x are as before. */
-static int begin_storing(const struct fetch_ask *ask, struct fill **fill, struct xfer **x, int64_t requested, int64_t answered, struct arena *a,
-                         struct fetched *out)
+static int begin_storing(const struct fetch_ask *ask, struct fill **fill, struct xfer **x, struct object *part, int64_t requested, int64_t answered,
+                         struct arena *a, struct fetched *out)
 {
 	struct job *j = job_new(ask->worker, NULL);
 	int64_t length = -1;
 	judge_meta(ask->plan, ask->request, &out->response, requested, answered, &j->arena, &j->meta);
 	j->meta.id = j->meta.vary.n > 0 ? key_variant_id(&j->arena, ask->plan->id, vary_name(&j->arena, &j->meta, &ask->request->headers)) : arena_dup(&j->arena, ask->plan->id);
+	if (out->response.status == 206) {
+		j->meta.id = arena_printf(&j->arena, "%.*s+part", STRP(ask->plan->id));
+		j->meta.vary_request = arena_dup(&j->arena, ask->range);
+	}
 	vary_index(j, ask->plan);
 	if (http_content_length(&out->response.headers, &length) < 0)
 		length = -1;
@@ -261,6 +282,11 @@ static int begin_storing(const struct fetch_ask *ask, struct fill **fill, struct
 	*fill = NULL;
 	*x = NULL;
 	out->reader = fill_reader(j->fill);
+	if (part != NULL && (r = append_part(j, part)) < 0) {
+		metadata_drop_later(j->worker->metadata, ask->part->id);
+		body_failed(j, r);
+		return 0;
+	}
 	if (!body_run(j, 0)) {
 		j->item.run = job_run;
 		pool_submit(j->worker->pool, &j->item);
@@ -276,7 +302,7 @@ bool fetch_keep(const struct fetch_ask *ask, struct xfer **x, int64_t requested,
 		fill_leave(&fill);
 	if (c != FILL_WRITER)
 		return false;
-	if (begin_storing(ask, &fill, x, requested, answered, a, out) == 0)
+	if (begin_storing(ask, &fill, x, NULL, requested, answered, a, out) == 0)
 		return true;
 	release(&fill, -ERR_AGAIN, 0);
 	return false;
@@ -311,21 +337,46 @@ void fetch_object(const struct fetch_ask *ask, struct arena *a, struct fetched *
 	const struct judge_options opt = judge_settings(s);
 	struct fill *fill = ask->fill != NULL ? *ask->fill : NULL;
 	struct xfer *x = NULL;
+	struct object *part = NULL;
+	bool ranged = ask->range.p != NULL && fill != NULL;
 	if (ask->fill != NULL)
 		*ask->fill = NULL;
+	if (ranged && ask->part != NULL)
+		ranged = object_open(&part, ask->worker->chunks, ask->part->manifest) == 0;
 	*out = (struct fetched){ .outcome = OUTCOME_RELAY };
 	pool_blocking(ask->worker->pool);
 	int64_t requested = clock_wall();
 	const struct meta *validate = ask->conditional ? ask->stored : NULL;
 again:
-	out->err = ask_origin(ask, validate, fill, a, &x, &out->response, out->problem);
+	out->err = ask_origin(ask, validate, fill, ranged, a, &x, &out->response, out->problem);
 	int64_t answered = clock_wall();
 	if (out->err < 0) {
 		out->outcome = out->err == -ERR_CLIENT_GONE ? OUTCOME_RELAY : judge_failure(&opt, ask->plan, ask->request, ask->stored, answered);
 		/* the crowd fails with us, each by its own policy; but a client that left is no reason for the others to fail */
 		release(&fill, out->err == -ERR_CLIENT_GONE ? -ERR_FILL_FAILED : out->err, 0);
+		object_close(&part);
 		return;
 	}
+	if (ranged && out->response.status == 206 && ask->part == NULL && judge_keeps_part(&opt, ask->plan, ask->request, &out->response, answered)) {
+		out->outcome = OUTCOME_STORE;
+		if (begin_storing(ask, &fill, &x, NULL, requested, answered, a, out) == 0)
+			return;
+	}
+	if (part != NULL && (out->response.status == 206 || out->response.status == 416)) {
+		int r = -ERR_AGAIN;
+		if (judge_completes(ask->part, &out->response)) {
+			judge_combine(ask->part, &out->response, a);
+			out->outcome = OUTCOME_STORE;
+			r = begin_storing(ask, &fill, &x, part, requested, answered, a, out);
+		}
+		object_close(&part);
+		if (r == 0)
+			return;
+		httpc_end(&x); /* not the rest of what we have: the whole, then */
+		ranged = false;
+		goto again;
+	}
+	object_close(&part);
 	/* A 304 to a condition that was not ours is about the client's copy, and says nothing of what is stored. */
 	const struct meta *about = out->response.status == 304 ? validate : ask->stored;
 	out->outcome = judge_response(&opt, ask->plan, ask->request, about, &out->response, answered);
@@ -345,7 +396,7 @@ again:
 		out->outcome = OUTCOME_RELAY;
 		break;
 	case OUTCOME_STORE:
-		if (fill != NULL && begin_storing(ask, &fill, &x, requested, answered, a, out) == 0)
+		if (fill != NULL && begin_storing(ask, &fill, &x, NULL, requested, answered, a, out) == 0)
 			return;
 		out->outcome = OUTCOME_RELAY;
 		break;

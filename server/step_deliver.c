@@ -246,9 +246,13 @@ static void shape(struct delivery *d, struct headers *h)
 	} else
 		d->length = 0;
 	if (sel == SELECT_RANGES && d->ranges_n == 1) {
+		struct range held = { 0, 0 };
+		uint64_t total = (uint64_t)size;
+		if (r->meta.status == 206) /* the object is a part of the whole */
+			content_range_parse(headers_get(src, STR("Content-Range")), &held, &total);
 		d->length = (int64_t)(d->ranges[0].last - d->ranges[0].first + 1);
-		headers_set(h, STR("Content-Range"), arena_printf(r->arena, "bytes %llu-%llu/%lld", (unsigned long long)d->ranges[0].first,
-		                                                  (unsigned long long)d->ranges[0].last, (long long)size));
+		headers_set(h, STR("Content-Range"), arena_printf(r->arena, "bytes %llu-%llu/%llu", (unsigned long long)(held.first + d->ranges[0].first),
+		                                                  (unsigned long long)(held.first + d->ranges[0].last), (unsigned long long)total));
 	} else if (sel == SELECT_RANGES) {
 		struct str type = headers_get(h, STR("Content-Type"));
 		request_id_new(d->boundary);

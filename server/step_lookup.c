@@ -1,6 +1,7 @@
 /* step_lookup.c - what is stored for the request, and the verdict on it. Also opens it. */
 #include "../common/clock.h"
 #include "../common/err.h"
+#include "../common/range.h"
 #include "../policy/key.h"
 #include "fetch.h"
 #include "request.h"
@@ -86,10 +87,35 @@ enum req_step step_lookup(struct request *r)
 	return STEP_judge;
 }
 
+struct str request_part_id(const struct request *r) { return arena_printf(r->arena, "%.*s+part", STRP(r->plan.id)); }
+
+/* Nothing whole is there. Its part, when there is one, may also be of use to fetch the rest. */
+bool request_use_part(struct request *r)
+{
+	const struct judge_options opt = judge_settings(conf());
+	const struct str id = request_part_id(r);
+	struct range in;
+	bool there;
+	if (r->http.method != METHOD_GET)
+		return false;
+	r->has_part = metadata_get(r->worker->metadata, &id, 1, r->arena, &r->part, &there) > 0 && r->part.status == 206;
+	if (!r->has_part || judge_part(&r->http, &r->part, &in) == SELECT_UNSATISFIABLE)
+		return false;
+	const struct judgement j = judge_stored(&opt, &r->plan, &r->http, &r->part, clock_wall(), false);
+	if (j.verdict != VERDICT_HIT)
+		return false;
+	r->judgement = j;
+	r->reason = j.reason;
+	r->stored = r->part;
+	return r->has_stored = true;
+}
+
 enum req_step step_judge(struct request *r)
 {
 	const struct judge_options opt = judge_settings(conf());
 	r->judgement = judge_stored(&opt, &r->plan, &r->http, r->has_stored ? &r->stored : NULL, r->started, false);
+	if (!r->has_stored && request_use_part(r))
+		return STEP_open;
 	r->reason = r->judgement.reason;
 	switch (r->judgement.verdict) {
 	case VERDICT_HIT_AND_REVALIDATE:

@@ -78,9 +78,16 @@ static enum req_step use(struct request *r, struct fetched *got)
 
 static enum req_step fetch(struct request *r, struct fill **fill)
 {
+	const struct judge_options opt = judge_settings(conf());
 	struct fetched got;
-	const struct fetch_ask ask = { .worker = r->worker, .plan = &r->plan, .request = &r->http, .stored = r->has_stored ? &r->stored : NULL,
+	struct fetch_ask ask = { .worker = r->worker, .plan = &r->plan, .request = &r->http, .stored = r->has_stored ? &r->stored : NULL,
 	                               .conditional = r->has_stored && r->judgement.conditional, .fill = fill, .interim = interim, .abandoned = client_left, .arg = r };
+	if (!r->has_stored && fill != NULL) {
+		if (r->has_part && judge_rest(&opt, &r->part, clock_wall(), r->arena, &ask.range, &ask.if_range))
+			ask.part = &r->part;
+		else
+			ask.range = judge_wants_part(&r->plan, &r->http);
+	}
 	fetch_object(&ask, r->arena, &got);
 	return use(r, &got);
 }
@@ -95,7 +102,11 @@ static bool await_commit(struct request *r, struct fill *fill)
 		return false;
 	for (int i = 0; i < COMMIT_NAPS; i++) {
 		struct str id = r->fetch_id;
-		if (request_look_up(r, &id) == 0 && r->has_stored && r->stored.response_time >= r->meta.response_time)
+		if (r->meta.status == 206) {
+			request_use_part(r);
+			if (r->has_part && r->part.response_time >= r->meta.response_time)
+				return true;
+		} else if (request_look_up(r, &id) == 0 && r->has_stored && r->stored.response_time >= r->meta.response_time)
 			return true;
 		nanosleep(&nap, NULL);
 	}
@@ -130,6 +141,10 @@ static enum req_step join(struct request *r, struct fill **fill, bool *alone)
 	fill_leave(fill);
 	if (stored)
 		return STEP_MAX;
+	if (e == 0 && r->meta.status == 206) { /* a part that is not ours: the whole is fetched beside it */
+		r->fetch_id = request_part_id(r);
+		return STEP_MAX;
+	}
 	if (e == -ERR_UNSHAREABLE) {
 		*alone = true;
 		return STEP_MAX;
@@ -161,6 +176,18 @@ static bool usable_now(struct request *r)
 	return r->judgement.verdict == VERDICT_HIT || r->judgement.verdict == VERDICT_HIT_AND_REVALIDATE;
 }
 
+static bool look_again(struct request *r)
+{
+	const struct str was = r->fetch_id;
+	if (request_look_up(r, &r->fetch_id) < 0)
+		return false;
+	if (r->has_stored)
+		return usable_now(r) && request_serve_stored(r) == 0;
+	if (str_eq(r->fetch_id, r->plan.id)) /* nothing new: the name that join found stands */
+		r->fetch_id = was;
+	return request_use_part(r) && request_serve_stored(r) == 0;
+}
+
 enum req_step step_obtain(struct request *r)
 {
 	bool alone = r->http.method == METHOD_HEAD; /* its answer has no body to share */
@@ -168,7 +195,7 @@ enum req_step step_obtain(struct request *r)
 		struct fill *fill = NULL;
 		enum req_step next;
 		if (round > 0 && r->look_again) {
-			if (request_look_up(r, &r->fetch_id) == 0 && usable_now(r) && request_serve_stored(r) == 0) {
+			if (look_again(r)) {
 				r->joined = true;
 				r->reason = REASON_joined;
 				return STEP_deliver;
@@ -178,8 +205,7 @@ enum req_step step_obtain(struct request *r)
 		case FILL_WRITER:
 			/* between our lookup and the claim another may have finished: look once more, now that nobody else can */
 			if (round == 0 && !r->has_stored) {
-				struct str id = r->fetch_id;
-				if (request_look_up(r, &id) == 0 && usable_now(r) && request_serve_stored(r) == 0) {
+				if (look_again(r)) {
 					fill_fail(&fill, -ERR_AGAIN, 0);
 					r->reason = REASON_cache_hit_fresh;
 					return STEP_deliver;
