@@ -59,11 +59,13 @@ judge_meta(const struct plan *plan, const struct http_request *req, const struct
 	set_flag(m, META_COOKIE, headers_has(&req->headers, STR("cookie")));
 }
 
-/* 3.2: the stored bytes are read by these, and a 304 sent from elsewhere does not change the bytes. */
+/* 3.2: the stored bytes are read by these, and a 304 sent from elsewhere does not change the bytes. An origin that confirms the very
+ * representation and names another coding contradicts itself (RFC 9110 8.8.1); the bytes decide. */
 static bool
-describes_bytes(struct str name)
+describes_bytes(const struct meta *m, struct str name)
 {
-	return str_caseeq(name, STR("content-length")) || str_caseeq(name, STR("content-encoding")) || str_caseeq(name, STR("content-range"));
+	return str_caseeq(name, STR("content-length")) || str_caseeq(name, STR("content-encoding")) ||
+	       (str_caseeq(name, STR("content-range")) && (m->status == 206 || !headers_has(&m->headers, name))); /* means nothing elsewhere */
 }
 
 void
@@ -86,11 +88,11 @@ judge_freshen(struct meta *m, const struct http_response *resp, int64_t request_
 	headers_init(&merged, a);
 	for (unsigned i = 0; i < m->headers.n; i++) {
 		const struct field *f = &m->headers.v[i];
-		if (describes_bytes(f->name) || !headers_has(&new, f->name))
+		if (describes_bytes(m, f->name) || !headers_has(&new, f->name))
 			headers_add(&merged, f->name, f->value);
 	}
 	for (unsigned i = 0; i < new.n; i++)
-		if (!describes_bytes(new.v[i].name))
+		if (!describes_bytes(m, new.v[i].name))
 			headers_add(&merged, new.v[i].name, new.v[i].value);
 	m->headers = merged;
 	set_times(m, &x, request_time, response_time);

@@ -87,7 +87,7 @@ enum outcome judge_failure(const struct judge_options *, const struct plan *, co
  * name, with a Date (RFC 9110 6.6.1), times, date, age, flags, vary. id, manifest and content_size are the caller's. */
 void judge_meta(const struct plan *, const struct http_request *, const struct http_response *, int64_t request_time,
                 int64_t response_time, struct arena *, struct meta *);
-/* RFC 9111 3.2, 4.3.4: *stored with the header fields of a 304 or HEAD answer laid over: all but Content-Length, -Encoding and -Range,
+/* RFC 9111 3.2, 4.3.4: *stored with the header fields of a 304 or HEAD answer laid over: all but Content-Length and -Encoding (of a part, or where there was none, also Content-Range),
  * which say how the stored bytes are to be read, and hop-by-hop fields. The new
  * fields are copied into the arena; the old ones point where they did. */
 void judge_freshen(struct meta *stored, const struct http_response *, int64_t request_time, int64_t response_time, struct arena *);

@@ -404,7 +404,10 @@ again:
 		meta_copy(&out->meta, ask->stored, a);
 		judge_freshen(&out->meta, &out->response, requested, answered, a);
 		httpc_end(&x);
-		store_freshened(ask->worker, &out->meta, &fill);
+		if (fill == NULL) /* nobody can be made to wait for it: so the client does, whose next request shall find it */
+			metadata_store(ask->worker->metadata, &out->meta);
+		else
+			store_freshened(ask->worker, &out->meta, &fill);
 		return;
 	case OUTCOME_SERVE_STALE:
 		httpc_end(&x);
