@@ -17,6 +17,7 @@
 
 #define ACCEPT_MAX 8             /* in one go: others have what to do as well */
 #define TURNS_MAX 32             /* requests of one connection without a pause before others are looked after */
+#define SAY_AGAIN_MS 60000        /* that connections cannot be accepted: clients bring it about, so they may not fill the log with it */
 #define DISCARD_MAX (1024 * 1024) /* of a request that was refused: no more is read for politeness' sake */
 
 /* ---- bytes */
@@ -281,7 +282,10 @@ void conn_accept(struct worker *w, int listen_fd)
 		int fd = accept4(listen_fd, (struct sockaddr *)&peer, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0) {
 			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-				log_warn("accept: %s", strerror(errno));
+				if (clock_mono() >= w->accept_said + SAY_AGAIN_MS) {
+					w->accept_said = clock_mono();
+					log_warn("accept: %s", strerror(errno));
+				}
 				poll(NULL, 0, 10); /* the event stays: do not spin */
 			}
 			return;

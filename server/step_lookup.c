@@ -47,7 +47,7 @@ static int look_up(struct request *r, struct str *fetch_id)
 		consider(r, &found[1]);
 	if (vary.n > 0)
 		raw = vary_request(r->arena, vary, &r->http.headers);
-	else if (!there[1]) /* a document of the old system: stored under what Accept-Encoding alone selects (behaviour.md 2.1 step 5) */
+	else if (!there[1] && r->worker->shared_documents) /* a document of the old system: stored under what Accept-Encoding alone selects (behaviour.md 2.1 step 5) */
 		raw = vary_proactive(r->arena, &r->http.headers);
 	if (raw.p != NULL) {
 		struct str id = key_variant_id(r->arena, r->plan.id, raw);
@@ -73,6 +73,7 @@ void request_variant(struct request *r, struct str vary)
 int request_look_up(struct request *r, struct str *fetch_id)
 {
 	r->has_stored = false;
+	r->fill_epoch = fill_epoch(heritage.shared.fills, r->plan.id);
 	return look_up(r, fetch_id);
 }
 
@@ -138,14 +139,16 @@ enum req_step step_judge(struct request *r)
 	return STEP_deliver;
 }
 
-/* What is stored becomes the answer. -ERR_X: its bytes are not there, and it is forgotten. */
+/* What is stored becomes the answer. -ERR_X: its bytes cannot be had; when they are not there, it is forgotten. */
 int request_serve_stored(struct request *r)
 {
 	if (r->http.method != METHOD_HEAD || r->stored.manifest.n > 0) {
 		int e = object_open(&r->object, r->worker->chunks, r->stored.manifest);
 		if (e < 0) {
-			count(COUNT_corrupt);
-			metadata_drop_later(r->worker->metadata, r->stored.id);
+			if (e == -ERR_NOT_FOUND || e == -ERR_CORRUPT) { /* else it is us: no descriptors or memory just now */
+				count(COUNT_corrupt);
+				metadata_drop_later(r->worker->metadata, r->stored.id);
+			}
 			r->has_stored = false;
 			return e;
 		}

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sysexits.h>
 #include <unistd.h>
 #include "../common/access.h"
@@ -17,6 +18,7 @@
 #define METADATA_QUEUE 8192         /* documents that wait for a commit */
 #define CERT_CACHE 1024             /* names that a worker keeps parsed */
 #define CHUNK_FDS 512               /* open chunk files */
+#define REST_FDS 1024               /* descriptors for all that is no connection: chunk files, fills, the database */
 #define HOT_MAX (256 * 1024)        /* a body up to this may be kept in memory */
 #define UPSTREAM_IDLE_MS 60000      /* an idle connection to an origin */
 
@@ -142,9 +144,20 @@ static unsigned worker_place(unsigned index)
 	return index + 1; /* certgen stands before the workers in tbl/procs.h */
 }
 
+/* Connections that descriptors are left for: clients who only connect may not take those that hits and origins need. */
+static unsigned connections_bound(const struct settings *s)
+{
+	struct rlimit r;
+	rlim_t most = (rlim_t)s->connections_max, rest = (rlim_t)s->upstream_max + REST_FDS;
+	if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur == RLIM_INFINITY || r.rlim_cur >= most + rest)
+		return (unsigned)most;
+	rlim_t left = r.rlim_cur > 2 * rest ? r.rlim_cur - rest : r.rlim_cur / 2;
+	return (unsigned)(left < most ? left : most);
+}
+
 static void conns_make(struct worker *w)
 {
-	w->conns_n = LISTEN_MAX + (unsigned)conf()->connections_max;
+	w->conns_n = LISTEN_MAX + connections_bound(conf());
 	w->conns = mmap(NULL, w->conns_n * sizeof *w->conns, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (w->conns == MAP_FAILED)
 		die(EX_OSERR, "no memory for %u connections", w->conns_n);

@@ -15,6 +15,7 @@
 
 struct worker {
 	unsigned index, place;           /* which worker; which row of scoreboard and counters */
+	bool shared_documents;           /* other nodes, perhaps of the old system, write documents too (Elasticsearch): not yet */
 	bool siblings;                   /* there are other workers */
 	struct pool *pool;
 	SSL_CTX *tls;
@@ -30,6 +31,7 @@ struct worker {
 	pthread_mutex_t lock;
 	struct conn *free;               /* under lock */
 	_Atomic unsigned open, background;
+	int64_t accept_said;             /* mono; the polling thread's: when it was last said that accepting fails */
 	int drain_stage;                 /* the tick's own: 0 serving, 1 draining */
 	int64_t drain_deadline;
 };
