@@ -340,6 +340,52 @@ parse_command_line(int argc, char **argv)
 	return command;
 }
 
+/* What was given inline and now lies in a file. */
+
+static void
+wipe(const char *text)
+{
+	size_t n = strlen(text);
+	for (volatile char *p = (volatile char *)(uintptr_t)text; n > 0; n--)
+		*p++ = 0;
+}
+
+static char **words, **words_given; /* the command line: our copy, which is kept for argv's memory becomes the title, and main's */
+
+static void
+wipe_in(char **list, const char *text)
+{
+	for (; list && *list; list++) {
+		const char *found = strstr(*list, text); /* --mitm-ca=… too */
+		if (found)
+			wipe(found);
+	}
+}
+
+void
+settings_ca_moved(const char *path)
+{
+	enum row_id id = ROW_mitm_ca;
+	const struct row *r = &settings_rows()[id];
+	struct generation *g = (struct generation *)(uintptr_t)conf();
+	const char **value = (const char **)((char *)&g->s + r->offset), *env = getenv(r->info->env);
+	char *text = xstrdup(*value); /* to find the others by, when they go one by one */
+	struct given *all[] = { &from_environment[id], &from_option[id], &g->given[id] };
+	wipe_in(words, text);
+	wipe_in(words_given, text);
+	if (env)
+		wipe(env);
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+		if (all[i]->text) {
+			wipe(all[i]->text);
+			all[i]->text = xstrdup(path);
+		}
+	wipe(*value);
+	*value = xstrdup(path);
+	wipe(text);
+	free(text);
+}
+
 /* One reading of all sources. */
 
 static const struct generation *
@@ -379,7 +425,10 @@ generation_free(struct generation **g)
 static void
 offer_from_file(void *generation, const struct row *r, struct given given)
 {
-	offer(generation, r, given);
+	if (r->type == &settings_type_pem && r->info->secret && pem_is_inline(given.text))
+		complain_value(r, &given, "must be the path of a file here: every process reads this one"); /* and would have the key */
+	else
+		offer(generation, r, given);
 }
 
 static const char *state_dir_default; /* found at the start, for the user changes */
@@ -526,7 +575,7 @@ settings_defaults(void)
 struct settings_command
 settings_init(int argc, char **argv)
 {
-	static char **words; /* a copy that is kept: argv's memory becomes the process's title */
+	words_given = argv;
 	words = xcalloc((size_t)argc + 1, sizeof *words);
 	for (int i = 0; i < argc; i++)
 		words[i] = xstrdup(argv[i]);

@@ -48,6 +48,9 @@ void settings_defaults(void);    /* conf() has the defaults alone: for unit test
  * thread at a time. 0: conf() is new, with LIVE changes only (RESTART ones are named in the log and stay as they are); -ERR_SETTING:
  * a log line says what was wrong, conf() is the old one. */
 int settings_reload(void);
+/* The master, before it forks, when mitm_ca was given inline and now lies in this file: every copy of the key in this process is wiped,
+ * and from now on, through reloads too, the setting is that path. */
+void settings_ca_moved(const char *path);
 void settings_help(FILE *);
 void settings_dump(FILE *);      /* name = value  # where it came from; secrets as *** */
 void settings_sample(FILE *);    /* a commented configuration file */

@@ -36,7 +36,8 @@ struct heritage {
 	int listen_fd[LISTEN_MAX];
 	unsigned listen_n, port;
 	int health_fd;              /* -1 none */
-	int ca_fd;                  /* memory file with the CA's PEM: certgen's alone, closed in every other child */
+	int ca_fd;                  /* the file with the CA's PEM: certgen's alone, closed in every other child */
+	int ca_cert_fd;             /* the one with its certificates, likewise: its folder may be root's; -1 none */
 	int certgen_ask, certgen_answer; /* a socket pair: workers hold the first, certgen the second */
 	int lifeline;               /* read end of a pipe whose other end only the master has: end of file means that it is gone */
 	struct str ca_pem, ca_der, ca_p12; /* the public ones, for onboarding */

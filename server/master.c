@@ -45,7 +45,7 @@ static const struct proc_row { const char *title; proc_main_f *main; int many, i
 /* A place for one child; its number is its row of the counters and the scoreboard. */
 struct child { enum proc_kind kind; unsigned index; pid_t pid; int64_t started, again_at, pause; };
 
-struct heritage heritage = { .health_fd = -1, .ca_fd = -1 };
+struct heritage heritage = { .health_fd = -1, .ca_fd = -1, .ca_cert_fd = -1 };
 volatile sig_atomic_t stopping, reload_wanted, dump_wanted;
 static volatile sig_atomic_t wake_fd = -1;
 static struct child children[SCORE_PROCS];
@@ -125,15 +125,14 @@ static void prepare_ca(void)
 		bundle = s->mitm_ca;
 	else
 		snprintf(path, sizeof path, "%s/%s", dir, inline_pem ? CA_GIVEN_FILE : "mitmproxy-ca.pem");
-	if (inline_pem) { /* it has become a file: nobody needs it in memory any more */
-		memset((char *)(uintptr_t)s->mitm_ca, 0, strlen(s->mitm_ca));
-		char *e = getenv("PASSSAGE_MITM_CA");
-		if (e != NULL)
-			memset(e, 0, strlen(e));
-	}
+	if (inline_pem) /* it has become a file: nobody needs it in memory any more */
+		settings_ca_moved(bundle);
 	heritage.ca_fd = open(bundle, O_RDONLY | O_CLOEXEC);
 	if (heritage.ca_fd < 0)
 		die(EX_NOINPUT, "%s: %s", bundle, strerror(errno));
+	const char *cert = s->mitm_ca_cert;
+	if (*cert && !str_has(str_c(cert), STR("-----BEGIN")) && (heritage.ca_cert_fd = open(cert, O_RDONLY | O_CLOEXEC)) < 0)
+		die(EX_NOINPUT, "%s: %s", cert, strerror(errno));
 }
 
 static void prepare_names(void)
@@ -300,6 +299,7 @@ static void child_begin(unsigned place)
 	fd_close(&lifeline_master);
 	if (rows[c->kind].identity != KEEPS_CA) {
 		fd_close(&heritage.ca_fd);
+		fd_close(&heritage.ca_cert_fd);
 		fd_close(&heritage.certgen_answer);
 	}
 	if (c->kind != PROC_worker) {
