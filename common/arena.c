@@ -18,8 +18,8 @@
 #endif
 
 #define ALIGN 16
-#define SMALL 4096    /* the block that an idle connection keeps; most requests fit into one or two */
-#define LARGE 65536   /* blocks double up to this, so a request that needs much does few mallocs */
+#define SMALL 4096    /* the first block */
+#define LARGE 65536   /* blocks double up to this, and one up to this is kept at a reset: what one request needed the next will need */
 
 struct arena_block {
 	struct arena_block *next; /* older */
@@ -58,7 +58,7 @@ arena_reset(struct arena *a)
 
 	for (struct arena_block *b = a->head; b; b = next) {
 		next = b->next;
-		if (!keep && b->size <= SMALL) {
+		if (!keep && b->size <= LARGE) {
 			keep = b;
 			POISON(b->data, b->size);
 		} else {

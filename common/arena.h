@@ -10,7 +10,7 @@ struct arena {
 };
 
 void arena_init(struct arena *);              /* allocates nothing yet */
-void arena_reset(struct arena *);             /* all is gone; one small block is kept for reuse */
+void arena_reset(struct arena *);             /* all is gone; the newest block is kept for reuse */
 void arena_fini(struct arena *);              /* frees all */
 void *arena_alloc(struct arena *, size_t n);  /* aligned for any type, not cleared */
 void *arena_zalloc(struct arena *, size_t n); /* cleared */

@@ -24,27 +24,32 @@ shm_map(size_t n)
 
 _Static_assert(sizeof(shm_event) == 4, "the kernel's futex word");
 
-int
-shm_wait(shm_event *word, uint32_t seen, int64_t deadline)
+/* private: FUTEX_PRIVATE_FLAG, or 0 where other processes wake us */
+static int
+wait_on(shm_event *word, uint32_t seen, int64_t deadline, int private)
 {
-	/* WAIT_BITSET takes the moment, not a duration: no time is lost between looking at the clock and the call. Not PRIVATE: other
-	 * processes wake us. */
+	/* WAIT_BITSET takes the moment, not a duration: no time is lost between looking at the clock and the call. */
 	struct timespec at = { .tv_sec = deadline / 1000, .tv_nsec = deadline % 1000 * 1000000 };
 
 	if (deadline <= 0) /* long ago; the kernel refuses negative times */
 		return atomic_load(word) != seen ? 0 : -ERR_TIMEOUT;
-	if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET, seen, deadline == NEVER ? NULL : &at, NULL, FUTEX_BITSET_MATCH_ANY) < 0 &&
+	if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET | private, seen, deadline == NEVER ? NULL : &at, NULL, FUTEX_BITSET_MATCH_ANY) < 0 &&
 	    errno == ETIMEDOUT)
 		return -ERR_TIMEOUT;
 	return 0; /* woken, changed before we slept (EAGAIN), or a signal: the caller looks again */
 }
 
-void
-shm_wake_all(shm_event *word)
+static void
+wake(shm_event *word, int private)
 {
 	atomic_fetch_add(word, 1);
-	syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	syscall(SYS_futex, word, FUTEX_WAKE | private, INT_MAX, NULL, NULL, 0);
 }
+
+int shm_wait(shm_event *word, uint32_t seen, int64_t deadline) { return wait_on(word, seen, deadline, 0); }
+void shm_wake_all(shm_event *word) { wake(word, 0); }
+int thread_wait(shm_event *word, uint32_t seen, int64_t deadline) { return wait_on(word, seen, deadline, FUTEX_PRIVATE_FLAG); }
+void thread_wake_all(shm_event *word) { wake(word, FUTEX_PRIVATE_FLAG); }
 
 void
 shm_lock_init(struct shm_lock *l)

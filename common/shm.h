@@ -13,6 +13,9 @@ typedef _Atomic uint32_t shm_event;
 /* 0 woken or changed (check again), -ERR_TIMEOUT. deadline: clock.h */
 int shm_wait(shm_event *, uint32_t seen, int64_t deadline);
 void shm_wake_all(shm_event *); /* adds one and wakes */
+/* The same between threads of one process, which is cheaper: the word must not be shared with others. */
+int thread_wait(shm_event *, uint32_t seen, int64_t deadline);
+void thread_wake_all(shm_event *);
 
 /* A robust mutex: a holder that dies leaves it to the next, who is told by -ERR_CORRUPT from lock (and holds it). */
 struct shm_lock { pthread_mutex_t m; };

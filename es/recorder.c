@@ -10,7 +10,7 @@
 #include <pthread.h>
 #include <signal.h>
 
-#define BATCH_NOTES 256         /* a transaction's bounds: LMDB keeps its changed pages in memory, */
+#define BATCH_NOTES 1024        /* a transaction's bounds: LMDB keeps its changed pages in memory, */
 #define BATCH_BYTES (8u << 20)  /* and other processes wait for it */
 #define INVALIDATE_ROUND 512    /* variants a transaction */
 #define ALONE 8                 /* deletes a transaction when the map is full: few enough for the reserve */

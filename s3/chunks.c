@@ -27,6 +27,7 @@ struct chunk {
 	_Atomic unsigned refs;
 	int fd;                          /* -1: data holds all of it */
 	_Atomic int64_t touched;         /* wall ms of the last note in the file's atime */
+	_Atomic int64_t seen;            /* wall ms when the file was last known to be there */
 	/* under the shard's lock */
 	struct chunk *in_bucket;
 	struct chunk *newer, *older;     /* least recently used list of its kind */
@@ -59,6 +60,7 @@ struct chunks {
 	struct shard shards[SHARDS];
 };
 
+#define SEEN_MS 1000 /* an eviction in between costs a fetch later, not a wrong byte */
 static const struct timespec now_and_omit[2] = { { .tv_nsec = UTIME_NOW }, { .tv_nsec = UTIME_OMIT } }; /* atime, mtime */
 
 static const char health_full[] = "the disk of the store is full";
@@ -302,6 +304,7 @@ chunk_new(struct chunks *s, const struct chunk_id *id, uint64_t size, int fd)
 	atomic_init(&c->refs, 1);
 	c->fd = fd;
 	atomic_init(&c->touched, 0);
+	atomic_init(&c->seen, 0);
 	return c;
 }
 
@@ -437,16 +440,22 @@ touch(struct chunk *c)
 	}
 }
 
-/* The same bytes were stored or read a moment ago, and their file is still there: many URLs have one body. */
+/* The same bytes were stored or read a moment ago, and their file is still there (asked at most once a second): many URLs have one body. */
 static bool
 put_before(struct chunks *s, const char *path, const struct chunk_id *id, size_t n)
 {
 	struct chunk *c = table_get(s, id);
 	struct stat st;
-	bool there = c != NULL && chunk_in_memory(c) && stat(path, &st) == 0 && (uint64_t)st.st_size == n;
+	int64_t now = clock_wall();
+	bool there = c != NULL && chunk_in_memory(c);
 
-	if (there)
-		touch(c);
+	if (there && now - atomic_load_explicit(&c->seen, memory_order_relaxed) >= SEEN_MS) {
+		there = stat(path, &st) == 0 && (uint64_t)st.st_size == n;
+		if (there) {
+			atomic_store_explicit(&c->seen, now, memory_order_relaxed);
+			touch(c);
+		}
+	}
 	if (c != NULL)
 		chunk_unref(c);
 	return there;

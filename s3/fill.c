@@ -95,12 +95,14 @@ struct unshareable { uint64_t tag; int64_t until; };
 
 #define TABLE_MAGIC 0x66696c6c
 
+#define EPOCHS 4096 /* some keys share one: a needless second lookup, no more */
 struct fill_table {
 	uint32_t magic;
 	uint32_t slots;
 	size_t slots_at;           /* from the table's start */
 	struct shm_lock lock;
 	uint32_t top;              /* no slot from here on is taken: what a scan need not look at */
+	_Atomic uint32_t epochs[EPOCHS]; /* how many fills of such keys have ended */
 	struct unshareable unshareable[SETS][WAYS];
 	_Atomic uint64_t tags[];   /* TAG_FREE, TAG_KEYLESS, or the key's */
 };
@@ -526,7 +528,19 @@ fill_append(struct fill *f, const void *p, size_t n)
 }
 
 /* The key goes; nobody can join any more. Under the lock. */
-static void give_up_key(struct fill *f) { tag_set(f->t, f->index, TAG_KEYLESS); }
+static _Atomic uint32_t *epoch_of(struct fill_table *t, struct str key)
+{
+	struct str base = str_cut(&key, '+'); /* of all variants: which one a request wants is known only after its lookup */
+	return &t->epochs[hash64(base.p, base.n) % EPOCHS];
+}
+
+uint32_t fill_epoch(struct fill_table *t, struct str key) { return atomic_load(epoch_of(t, key)); }
+
+static void give_up_key(struct fill *f)
+{
+	tag_set(f->t, f->index, TAG_KEYLESS);
+	atomic_fetch_add(epoch_of(f->t, (struct str){ f->s->key, f->s->key_n }), 1);
+}
 
 int
 fill_degrade(struct fill *f)

@@ -2,8 +2,8 @@
  * It lives in memory that the master mapped; a writer whose process dies is buried by the master (fill_bury) and its readers wake with
  * -ERR_FILL_FAILED. Bodies up to FILL_INLINE stay in the slot until they are sealed; longer ones grow in tmp chunk files.
  *
- * A key is held from fill_claim to fill_done or fill_fail. Look into the metadata once more after FILL_WRITER: the fill that was
- * there before yours may have committed between your lookup and your claim.
+ * A key is held from fill_claim to fill_done or fill_fail. Look into the metadata once more after FILL_WRITER when fill_epoch
+ * has changed: the fill that was there before yours may have committed between your lookup and your claim.
  *
  * When the store fails in the middle of a body (fill_append says -ERR_FULL or -ERR_SYSTEM; none of that append's bytes is taken), the
  * writer may call fill_degrade and append the same bytes again: the fill is then a relay. The key is given up, nothing more is stored,
@@ -40,6 +40,9 @@ enum fill_claim {
 };
 /* key: document id; worker: this worker's index (< FILL_WORKERS). h is set for WRITER and READER. */
 enum fill_claim fill_claim(struct fill_table *, struct chunks *, struct str key, unsigned worker, uint64_t chunk_size, struct fill **h);
+/* Changes when a fill of this id or of a variant of it ("id+…") has ended. The same before a lookup and after FILL_WRITER: nobody has
+ * committed in between, the lookup still stands. */
+uint32_t fill_epoch(struct fill_table *, struct str id);
 /* Forget that it is not shareable: its response has become storable. */
 void fill_shareable(struct fill_table *, struct str key);
 

@@ -167,7 +167,7 @@ static void unlock_and_wake(struct pool *p, struct idler *w)
 {
 	pthread_mutex_unlock(&p->lock);
 	if (w != NULL)
-		shm_wake_all(&w->called);
+		thread_wake_all(&w->called);
 }
 
 int pool_wakefd(struct pool *p) { return p->wakefd; }
@@ -260,7 +260,7 @@ static void idle(struct pool *p, struct idler *me)
 	p->idlers = me;
 	pthread_mutex_unlock(&p->lock);
 	while (atomic_load(&me->called) == 0 && r != -ERR_TIMEOUT)
-		r = shm_wait(&me->called, 0, until);
+		r = thread_wait(&me->called, 0, until);
 	if (atomic_load(&me->called) != 0)
 		return;
 	pthread_mutex_lock(&p->lock);
@@ -274,7 +274,7 @@ static void idle(struct pool *p, struct idler *me)
 	}
 	pthread_mutex_unlock(&p->lock); /* called in this very moment: the word comes, and the caller still looks at it */
 	while (atomic_load(&me->called) == 0)
-		shm_wait(&me->called, 0, NEVER);
+		thread_wait(&me->called, 0, NEVER);
 }
 
 static void thread_loop(struct pool *p)
@@ -354,7 +354,7 @@ void pool_stop(struct pool *p)
 	for (struct idler *w; (w = p->idlers) != NULL;) {
 		p->idlers = w->below;
 		w->role = ROLE_LOOK;
-		shm_wake_all(&w->called); /* with the lock: it must not be gone before the next is taken */
+		thread_wake_all(&w->called); /* with the lock: it must not be gone before the next is taken */
 	}
 	pthread_mutex_unlock(&p->lock);
 	eventfd_write(p->wakefd, 1);

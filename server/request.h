@@ -40,6 +40,7 @@ struct request {
 	struct meta part;                 /* of a whole that is not stored (policy/part.c) */
 	bool has_part;
 	struct str fetch_id;              /* under which name the response would be stored; the fill's key */
+	uint32_t fill_epoch;              /* of s3/fill.h, before the lookup */
 	bool look_again;                  /* somebody else was at it meanwhile */
 	struct judgement judgement;
 	enum reason reason;

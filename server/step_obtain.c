@@ -204,7 +204,7 @@ enum req_step step_obtain(struct request *r)
 		switch (fill_claim(heritage.shared.fills, r->worker->chunks, r->fetch_id, r->worker->index, conf()->chunk_size, &fill)) {
 		case FILL_WRITER:
 			/* between our lookup and the claim another may have finished: look once more, now that nobody else can */
-			if (round == 0 && !r->has_stored) {
+			if (round == 0 && !r->has_stored && fill_epoch(heritage.shared.fills, r->plan.id) != r->fill_epoch) {
 				if (look_again(r)) {
 					fill_fail(&fill, -ERR_AGAIN, 0);
 					r->reason = REASON_cache_hit_fresh;
