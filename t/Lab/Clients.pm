@@ -72,7 +72,7 @@ sub round_records {
 	return records($proxy, $from);
 }
 
-# Counts a round: { objects, cached, why => { reason => [urls] } }. Not cached and why not; 'unexplained' is a fault of ours.
+# Counts a round: { objects, cached, why => { reason => [urls] } }. Not cached and why not; 'may be kept' is a fault of ours.
 sub tally {
 	my ($label, @records) = @_;
 	my %t = (objects => 0, cached => 0, bytes => 0, bytes_cached => 0, why => {});
@@ -91,7 +91,7 @@ sub tally {
 			: exists $h{'set-cookie'} ? 'sets a cookie'
 			: $r->{status_code} >= 400 && $cc !~ /max-age/ && !exists $h{expires} ? "status $r->{status_code}"
 			: $cc !~ /max-age/ && !exists $h{expires} && !exists $h{'last-modified'} ? 'its origin says nothing of caching'
-			: 'unexplained';
+			: 'may be kept';
 		push @{$t{why}{$why}}, "$r->{method} $r->{url} $r->{status_code} " . ($r->{serve_reason} // '') . ($cc ? " ($cc)" : '') . ($r->{error} ? " $r->{error}" : '');
 	}
 	diag sprintf '%-28s %3d requests, %3d from the cache (%d of %d bytes)%s', "$label:", @t{qw(objects cached bytes_cached bytes)},
@@ -146,7 +146,7 @@ sub clients_rounds {
 	cmp_ok $first->{objects}, '>=', $c{wanted} // 1, '… its requests come through the proxy';
 	$c{records}->(@first) if $c{records};
 	my $again = tally("$c{name}, again", round_records($proxy, sub { $round->('again') }));
-	is_deeply $again->{why}{unexplained} // [], [], '… what the origin allows to reuse comes from the cache';
+	is_deeply $again->{why}{'may be kept'} // [], [], '… what the origin allows to reuse comes from the cache';
 
 	# what the first round could not store will not be there later either
 	my %never = map { $_ => 1 } grep { !/says nothing|must-revalidate|no-cache|max-age=0/ } keys %{$first->{why}};
