@@ -95,8 +95,25 @@ static int send_body(struct request *r, struct replay *kept)
 	return 0;
 }
 
-/* Before the client has its answer: its next request must not find the old response. Only what is stored is worth the wait for a
- * commit; what another request has queued meanwhile is queued before ours. */
+static bool being_stored(struct request *r, struct str id)
+{
+	struct fill *fill = NULL;
+	switch (fill_claim(heritage.shared.fills, r->worker->chunks, id, r->worker->index, conf()->chunk_size, &fill)) {
+	case FILL_WRITER:
+		fill_fail(&fill, -ERR_AGAIN, 0);
+		break;
+	case FILL_READER:
+		fill_leave(&fill);
+		return true;
+	case FILL_UNSHAREABLE:
+	case FILL_TABLE_FULL:
+		break;
+	}
+	return false;
+}
+
+/* Before the client has its answer: its next request must not find the old response. Only what is stored, or is about to be, is worth
+ * the wait for a commit; the document of a response whose body is there is queued before ours. */
 static void invalidate(struct request *r)
 {
 	struct url urls[3];
@@ -109,7 +126,7 @@ static void invalidate(struct request *r)
 		struct meta found[2];
 		bool there[2];
 		key_ids(r->arena, &urls[i], key_normalise(r->arena, urls[i].text), &ids[0], &ids[1]);
-		if (metadata_get(r->worker->metadata, ids, 2, r->arena, found, there) > 0)
+		if (metadata_get(r->worker->metadata, ids, 2, r->arena, found, there) > 0 || being_stored(r, ids[0]))
 			metadata_invalidate(r->worker->metadata, ids[0]);
 		else
 			metadata_invalidate_later(r->worker->metadata, ids[0]);
