@@ -2,7 +2,7 @@
 #   make                        ./passsage
 #   make SAN=address,undefined  the same under sanitizers, in a build folder of its own
 #   make check                  all tests (t/*.t and t/unit/*.c) through prove;  make check T='t/30-*.t'
-#   make fuzz, make bench, make install DESTDIR=, make clean, make distclean
+#   make fuzz, make bench, make install DESTDIR=, make deb, make clean, make distclean
 
 SAN ?=
 comma := ,
@@ -80,16 +80,31 @@ bench: $(BIN)
 
 INSTALL ?= install
 unitdir ?= $(prefix)/lib/systemd/system
-put = $(if $(wildcard $(1)),$(INSTALL) -D -m $(2) $(1) $(DESTDIR)$(3))
-# an existing configuration is the operator's: the new sample is put beside it
+put = $(INSTALL) -D -m $(2) $(1) $(DESTDIR)$(3)
+# the same, with our places in it
+put_edited = $(call put,$(1),$(2),$(3)) && sed -i -e 's,/usr/sbin/passsage,$(sbindir)/passsage,g' \
+	-e 's,/etc/\(passsage\|default\|init\.d\),$(sysconfdir)/\1,g' $(DESTDIR)$(3)
+conf = $(DESTDIR)$(sysconfdir)/passsage/passsage.conf
+# an existing configuration is the operator's: the new sample is put beside it. SIGHUP reads it as the proxy's user: whoever writes
+# secrets into it makes it that group's (chgrp passsage, chmod 640), which is done here when there is such a group
 install: $(BIN)
-	$(INSTALL) -D -m 755 $(BIN) $(DESTDIR)$(sbindir)/passsage
+	$(call put,$(BIN),755,$(sbindir)/passsage)
 	$(call put,etc/passsage.8,644,$(mandir)/man8/passsage.8)
 	$(call put,etc/passsage.conf.sample,644,$(sysconfdir)/passsage/passsage.conf.sample)
-	test -e $(DESTDIR)$(sysconfdir)/passsage/passsage.conf || $(INSTALL) -D -m 640 etc/passsage.conf.sample $(DESTDIR)$(sysconfdir)/passsage/passsage.conf
-	$(call put,etc/passsage.service,644,$(unitdir)/passsage.service)
-	$(call put,etc/passsage.init,755,$(sysconfdir)/init.d/passsage)
-	$(call put,etc/passsage.logrotate,644,$(sysconfdir)/logrotate.d/passsage)
+	test -e $(conf) || $(call put,etc/passsage.conf.sample,644,$(sysconfdir)/passsage/passsage.conf)
+	test -n '$(DESTDIR)' || ! getent group passsage >/dev/null || { chgrp passsage $(conf) && chmod 640 $(conf); }
+	$(call put_edited,etc/passsage.service,644,$(unitdir)/passsage.service)
+	$(call put_edited,etc/passsage.init,755,$(sysconfdir)/init.d/passsage)
+	$(call put_edited,etc/passsage.logrotate,644,$(sysconfdir)/logrotate.d/passsage)
+	test -e $(DESTDIR)$(sysconfdir)/default/passsage || { $(call put_edited,etc/passsage.default,644,$(sysconfdir)/default/passsage); }
+
+# build/deb/passsage_VERSION_ARCH.deb, of what is here now
+deb:
+	rm -rf build/deb
+	mkdir -p build/deb/passsage
+	tar -c --exclude=./build --exclude=./.git . | tar -x -C build/deb/passsage
+	cp -r etc/debian build/deb/passsage/debian
+	cd build/deb/passsage && dpkg-buildpackage -us -uc -b
 
 -include t/fuzz/fuzz.mk
 
@@ -98,6 +113,6 @@ install: $(BIN)
 clean:
 	rm -rf build passsage
 distclean: clean
-	rm -rf config.h config.h.in config.mk config.log config.status configure autom4te.cache
-.PHONY: all check unit clean distclean fuzz bench install
+	rm -rf config.h config.h.in config.mk config.log config.status configure configure~ config.h.in~ autom4te.cache
+.PHONY: all check unit clean distclean fuzz bench install deb
 .DELETE_ON_ERROR:
