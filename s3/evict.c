@@ -120,6 +120,7 @@ static struct {
 	uint64_t dir;             /* its hash */
 	int64_t at;               /* mono ms */
 	uint64_t store, disk;     /* bytes then: of the store, used on its disk */
+	uint64_t stored;          /* the counter then */
 } last;
 
 int
@@ -143,6 +144,8 @@ evict_pass(const struct evict_options *o, struct evict_report *r, evict_gone_f *
 			return 0;
 	} else if (last.dir == here && clock_mono() - last.at < WALK_ANYHOW_MS) {
 		grown = disk > last.disk ? disk - last.disk : 0;
+		if (o->stored - last.stored > grown) /* others on this disk may have freed as much as we wrote */
+			grown = o->stored - last.stored;
 		if (last.store + grown < o->cache_size / 100.0 * o->high)
 			return 0;
 	}
@@ -157,6 +160,7 @@ evict_pass(const struct evict_options *o, struct evict_report *r, evict_gone_f *
 	last.at = clock_mono();
 	last.store = w.bytes;
 	last.disk = disk;
+	last.stored = o->stored;
 	limit = o->cache_size > 0 ? (uint64_t)(o->cache_size / 100.0 * o->high) : (uint64_t)(size / 100.0 * o->high);
 	target = o->cache_size > 0 ? (uint64_t)(o->cache_size / 100.0 * o->low) : (uint64_t)(size / 100.0 * o->low);
 	if ((o->cache_size > 0 ? w.bytes : disk) < limit)

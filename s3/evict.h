@@ -7,6 +7,7 @@ struct evict_options {
 	const char *dir;          /* <state>/store */
 	unsigned low, high;       /* percent of the disk */
 	uint64_t cache_size;      /* bytes; 0: only the disk's watermarks. low/high are then percent of this */
+	uint64_t stored;          /* bytes that all processes have stored so far (the counter); 0: not known, the disk's growth must do */
 };
 struct evict_report {
 	uint64_t bytes, files;    /* in the store, on disk, before removal; 0 when there was no need to walk it */

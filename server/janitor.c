@@ -218,7 +218,8 @@ static void evict(struct janitor *j)
 {
 	const struct settings *c = conf();
 	struct state *s = heritage.shared.state;
-	const struct evict_options o = { .dir = j->store, .low = (unsigned)c->low_watermark, .high = (unsigned)c->high_watermark, .cache_size = c->cache_size };
+	const struct evict_options o = { .dir = j->store, .low = (unsigned)c->low_watermark, .high = (unsigned)c->high_watermark, .cache_size = c->cache_size,
+	                                 .stored = counters_get(heritage.shared.counters, COUNT_stored_bytes) };
 	struct evict_report r;
 	int e = evict_pass(&o, &r, NULL, NULL);
 	if (e < 0 && e != j->evict_err)
