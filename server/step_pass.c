@@ -10,6 +10,8 @@
 
 #define SLICE_MS 1000
 #define REPLAY_MAX 65536   /* of a request's body is kept, to send it again when a kept connection turns out dead: RFC 9110 9.2.2 */
+#define COMMIT_NAP_MS 4
+#define COMMIT_NAPS 50     /* a commit takes some 10 ms; a busy disk more */
 #define CONTINUE_MS 1000   /* a client that expects 100 waits this long for the origin's; then it gets ours (RFC 9110 10.1.1) */
 
 static enum req_step fail(struct request *r, int err)
@@ -95,25 +97,35 @@ static int send_body(struct request *r, struct replay *kept)
 	return 0;
 }
 
-static bool being_stored(struct request *r, struct str id)
+static bool stored(struct request *r, const struct str ids[2])
 {
-	struct fill *fill = NULL;
-	switch (fill_claim(heritage.shared.fills, r->worker->chunks, id, r->worker->index, conf()->chunk_size, &fill)) {
-	case FILL_WRITER:
-		fill_fail(&fill, -ERR_AGAIN, 0);
-		break;
-	case FILL_READER:
-		fill_leave(&fill);
-		return true;
-	case FILL_UNSHAREABLE:
-	case FILL_TABLE_FULL:
-		break;
+	struct meta found[2];
+	bool there[2];
+	return metadata_get(r->worker->metadata, ids, 2, r->arena, found, there) > 0;
+}
+
+/* A response to an earlier request, whole and only not committed yet, would come back to life: it is waited for, some ten milliseconds. */
+static bool being_stored(struct request *r, const struct str ids[2])
+{
+	const struct timespec nap = { 0, COMMIT_NAP_MS * 1000000 };
+	for (int i = 0; i < COMMIT_NAPS; i++) {
+		struct fill *fill = NULL;
+		enum fill_claim c = fill_claim(heritage.shared.fills, r->worker->chunks, ids[0], r->worker->index, conf()->chunk_size, &fill);
+		int64_t total = c == FILL_READER ? fill_total(fill) : -1;
+		bool whole = total >= 0 && fill_ready(fill, total > 0 ? (uint64_t)total - 1 : 0);
+		if (c == FILL_WRITER)
+			fill_fail(&fill, -ERR_AGAIN, 0);
+		else if (c == FILL_READER)
+			fill_leave(&fill);
+		if (!whole)
+			return i > 0;
+		nanosleep(&nap, NULL);
 	}
-	return false;
+	return true;
 }
 
 /* Before the client has its answer: its next request must not find the old response. Only what is stored, or is about to be, is worth
- * the wait for a commit; the document of a response whose body is there is queued before ours. */
+ * the wait for a commit. */
 static void invalidate(struct request *r)
 {
 	struct url urls[3];
@@ -123,10 +135,8 @@ static void invalidate(struct request *r)
 	urls[0] = r->http.url;
 	for (unsigned i = 0; i <= n; i++) {
 		struct str ids[2];
-		struct meta found[2];
-		bool there[2];
 		key_ids(r->arena, &urls[i], key_normalise(r->arena, urls[i].text), &ids[0], &ids[1]);
-		if (metadata_get(r->worker->metadata, ids, 2, r->arena, found, there) > 0 || being_stored(r, ids[0]))
+		if (being_stored(r, ids) || stored(r, ids))
 			metadata_invalidate(r->worker->metadata, ids[0]);
 		else
 			metadata_invalidate_later(r->worker->metadata, ids[0]);
@@ -168,6 +178,7 @@ static int begin(struct request *r)
 enum req_step step_pass(struct request *r)
 {
 	struct replay kept = { NULL, 0, false };
+	bool answered = false;
 	int64_t requested = clock_wall();
 	int e;
 	pool_blocking(r->worker->pool);
@@ -178,9 +189,11 @@ enum req_step step_pass(struct request *r)
 			return fail(r, e);
 		if (r->framing.body != BODY_NONE) {
 			if (r->framing.expect_continue) {
-				if ((e = head(r, clock_mono() + CONTINUE_MS)) == 0)
+				e = head(r, clock_mono() + CONTINUE_MS);
+				if (e == 0 && r->response.status >= 300)
 					break; /* refused without its body */
-				if (e == -ERR_TIMEOUT)
+				answered = e == 0; /* the transfer ends, for libcurl and a careful origin, only when the body is there too */
+				if (e == 0 || e == -ERR_TIMEOUT)
 					go_on(r);
 				else if (e != -ERR_AGAIN)
 					return fail(r, e);
@@ -188,7 +201,7 @@ enum req_step step_pass(struct request *r)
 			if ((e = send_body(r, &kept)) < 0)
 				return fail(r, e);
 		}
-		while ((e = head(r, NEVER)) == -ERR_AGAIN)
+		while (!answered && (e = head(r, NEVER)) == -ERR_AGAIN)
 			;
 		if (e == 0)
 			break;
