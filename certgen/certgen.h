@@ -41,7 +41,7 @@ void certgen_isolate(void);
  * it drops what it can: new privileges, core dumps, every file but sock and the log, and by seccomp every system call that would
  * open anything again (so the log cannot be reopened here: start certgen again instead, nothing is lost). Fork it from the master's main
  * thread, and after the last setuid: the kernel ties PR_SET_PDEATHSIG to the thread that forked, and forgets it with a change of user. */
-int certgen_serve(struct ca *, struct certstore *, int sock, const volatile sig_atomic_t *stop);
+int certgen_serve(struct ca *, struct certstore *, int sock, const _Atomic int *stop);
 
 /* The workers' side: certificate, chain and key for a name or an IP address (no brackets). */
 struct certgen_client;

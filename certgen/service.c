@@ -125,7 +125,7 @@ answer(struct service *s, struct str name)
 }
 
 static int
-serve(struct service *s, int sock, const volatile sig_atomic_t *stop)
+serve(struct service *s, int sock, const _Atomic int *stop)
 {
 	char buf[sizeof(struct cert_request) + 1]; /* one more: a datagram that is too long must not look right */
 	pid_t parent = getppid();
@@ -147,7 +147,7 @@ serve(struct service *s, int sock, const volatile sig_atomic_t *stop)
 }
 
 int
-certgen_serve(struct ca *ca, struct certstore *store, int sock, const volatile sig_atomic_t *stop)
+certgen_serve(struct ca *ca, struct certstore *store, int sock, const _Atomic int *stop)
 {
 	struct service s = { .ca = ca, .store = store };
 	struct timeval tick = { .tv_sec = TICK_MS / 1000, .tv_usec = TICK_MS % 1000 * 1000 };

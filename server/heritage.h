@@ -49,7 +49,7 @@ extern struct heritage heritage; /* written by the master before it forks */
 
 /* A child's life: its main gets its number and returns its exit status. stopping is set by SIGTERM (1: drain) and SIGQUIT (2: at once). */
 typedef int proc_main_f(unsigned index);
-extern volatile sig_atomic_t stopping, reload_wanted, dump_wanted;
+extern _Atomic int stopping, reload_wanted, dump_wanted; /* lock-free: handlers may write what other threads read (C11 7.14.1.1) */
 void signal_wakes(int fd);      /* an eventfd that signals write to */
 bool master_gone(void);        /* the lifeline's end: the child should leave */
 

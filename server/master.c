@@ -46,7 +46,7 @@ static const struct proc_row { const char *title; proc_main_f *main; int many, i
 struct child { enum proc_kind kind; unsigned index; pid_t pid; int64_t started, again_at, pause; };
 
 struct heritage heritage = { .health_fd = -1, .ca_fd = -1, .ca_cert_fd = -1 };
-volatile sig_atomic_t stopping, reload_wanted, dump_wanted;
+_Atomic int stopping, reload_wanted, dump_wanted;
 static volatile sig_atomic_t wake_fd = -1;
 static struct child children[SCORE_PROCS];
 static unsigned children_n;

@@ -12,7 +12,7 @@
 static struct certstore *store;
 static int sv[2];
 static pid_t certgen;
-static volatile sig_atomic_t stop;
+static _Atomic int stop;
 
 static void
 on_term(int sig)
