@@ -415,7 +415,7 @@ sub check_log {
 		Test::More::fail('no sanitizer has anything to say');
 		diag $1;
 	}
-	if (!$self->{may_panic} && $log =~ /(.*(?:INVARIANT|panic:).*(?:\n.*){0,12})/) {
+	if (!$self->{may_panic} && $log =~ /(.*(?:INVARIANT|panic:|ended by signal (?:4|6|7|8|11)\b).*(?:\n.*){0,12})/) {
 		Test::More::fail('no process of the proxy panics');
 		diag $1;
 	}
