@@ -17,6 +17,7 @@
 #define DEBRIS_MS (3600 * 1000)      /* beside the start: what a worker left that died */
 #define QUEUE_MAX 1024               /* drops that wait for a commit */
 #define SLICE_MS 1000                /* of walking, each janitor-interval */
+#define TROUBLED_MS 1000             /* looks so often while the metadata database cannot be opened: health should not say so for long after */
 #define SLICE_PRESSED_MS 20000       /* … when the database is nearly full */
 #define BATCH 256                    /* documents in one snapshot */
 #define META_HIGH 90                 /* percent of metadata-size at which documents begin to go … */
@@ -292,7 +293,7 @@ int janitor_main(unsigned index)
 			debris(&j);
 			evict(&j);
 			look_after_metadata(&j);
-			next = clock_mono() + conf()->janitor_ms;
+			next = clock_mono() + (j.meta_was_bad && conf()->janitor_ms > TROUBLED_MS ? TROUBLED_MS : conf()->janitor_ms);
 		}
 		if (!stopping)
 			wait_until(&j, next);

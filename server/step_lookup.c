@@ -77,14 +77,30 @@ int request_look_up(struct request *r, struct str *fetch_id)
 	return look_up(r, fetch_id);
 }
 
+static enum req_step refuse(struct request *r)
+{
+	request_error(r, -ERR_ONLY_IF_CACHED, "");
+	r->reason = REASON_only_if_cached;
+	return STEP_deliver;
+}
+
 enum req_step step_lookup(struct request *r)
 {
+	struct state *state = heritage.shared.state;
 	int e = request_look_up(r, &r->fetch_id);
 	if (e < 0) { /* no database: serve, do not cache (invariant 6) */
-		atomic_store(&heritage.shared.state->meta_bad, 1);
+		const struct judge_options opt = judge_settings(conf());
+		atomic_store(&state->meta_bad, 1);
+		atomic_store(&r->worker->blind, true);
+		r->judgement = judge_stored(&opt, &r->plan, &r->http, NULL, r->started, false);
+		if (r->judgement.verdict == VERDICT_REFUSE)
+			return refuse(r);
 		r->reason = REASON_cache_unavailable;
 		return STEP_pass;
 	}
+	/* hits commit nothing that could tell that all is well again */
+	if (atomic_load_explicit(&r->worker->blind, memory_order_relaxed) && atomic_exchange(&r->worker->blind, false) && metadata_health(r->worker->metadata) == NULL)
+		atomic_store(&state->meta_bad, 0);
 	return STEP_judge;
 }
 
@@ -134,9 +150,7 @@ enum req_step step_judge(struct request *r)
 	case VERDICT_REFUSE:
 		break;
 	}
-	request_error(r, -ERR_ONLY_IF_CACHED, "");
-	r->reason = REASON_only_if_cached;
-	return STEP_deliver;
+	return refuse(r);
 }
 
 /* What is stored becomes the answer. -ERR_X: its bytes cannot be had; when they are not there, it is forgotten. */

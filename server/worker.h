@@ -31,6 +31,7 @@ struct worker {
 	pthread_mutex_t lock;
 	struct conn *free;               /* under lock */
 	_Atomic unsigned open, background;
+	_Atomic bool blind;              /* the last lookup found no database: health says so until one succeeds */
 	int64_t accept_said;             /* mono; the polling thread's: when it was last said that accepting fails */
 	int drain_stage;                 /* the tick's own: 0 serving, 1 draining */
 	int64_t drain_deadline;

@@ -2,7 +2,7 @@
  * The loop in request.c is the only place that moves it; each step is step_<name>.c or a part of the file that its text names. */
 STEP(route,   TO(plan) | TO(tunnel) | TO(deliver),                 "our own pages, tunnels, loops, Max-Forwards; or a request to answer")
 STEP(plan,    TO(lookup) | TO(pass) | TO(deliver),                 "rules: policy, timeouts, cache key")
-STEP(lookup,  TO(judge) | TO(pass),                                "metadata of what is stored, the variant selected")
+STEP(lookup,  TO(judge) | TO(pass) | TO(deliver),                  "metadata of what is stored, the variant selected")
 STEP(judge,   TO(open) | TO(obtain) | TO(pass) | TO(deliver),      "the verdict on it (policy/judge.h)")
 STEP(open,    TO(obtain) | TO(deliver),                            "stored chunks as an object")
 STEP(obtain,  TO(pass) | TO(deliver),                              "start or join a fill (fetch.c), revalidate, or serve stale")
