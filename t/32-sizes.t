@@ -12,8 +12,8 @@ my $K = 1024;
 my @sizes = (0, 1, 64 * $K - 1, 64 * $K, 64 * $K + 1, 128 * $K, (5 << 20) + 17);
 my %framing = (length => {}, chunked => { chunked => 1 }, close => { until_close => 1 });
 my $block = pattern(1 << 20);
-my $huge = (4 << 30) + (96 << 20) + 5; # more than 32 bits can count
-my $large = (600 << 20) + 5;
+my $huge = $ENV{SAN} ? (300 << 20) + 5 : (4 << 30) + (96 << 20) + 5; # more than 32 bits can count
+my $large = $huge >> 3;
 sub stream { # the block over and over, said in pieces; nothing of it is ever whole anywhere
 	my ($size, $cc, $chunked) = @_;
 	return sub {
@@ -175,7 +175,7 @@ subtest 'more than 4 GiB, with constant memory' => sub {
 		note sprintf '%s: %.1f s', $how, time - $started;
 	}
 	is $origin->hits('/huge-stored'), 1, 'the origin was asked once';
-	my $from = (4 << 30) + (5 << 20) - 3;
+	my $from = $huge - (91 << 20) - 3;
 	my ($w, $r) = $ask->('/huge-stored', 'Range: bytes=' . $from . '-' . ($from + 9));
 	is $r->status, 206, 'a range behind 4 GiB';
 	is $r->header('content-range'), "bytes $from-" . ($from + 9) . "/$huge", '… named';
