@@ -80,7 +80,8 @@ sub tally {
 		next if $r->{method} eq 'CONNECT' || ($r->{serve_reason} // '') eq 'onboarding';
 		$t{objects}++;
 		$t{bytes} += $r->{bytes_sent} // 0;
-		if ($r->{cached}) { $t{cached}++; $t{bytes_cached} += $r->{bytes_sent} // 0; next }
+		# joined: its bytes came for another request, which is under way or is not committed yet
+		if ($r->{cached} || ($r->{serve_reason} // '') eq 'joined') { $t{cached}++; $t{bytes_cached} += $r->{bytes_sent} // 0; next }
 		my $h = $r->{response_headers} // {};
 		my %h = map { lc, $h->{$_} } keys %$h;
 		my $cc = $h{'cache-control'} // '';
