@@ -162,6 +162,7 @@ SKIP: {
 				my $e = $expected->{$t->{id}} or fail("$t->{id} is not in t/cache-tests.expected"), next;
 				next if $e->{result} eq $t->{result};
 				# what failed once, on a busy machine whose clocks slipped, is asked once more by itself
+				note "$t->{id}: $t->{result} at first: $t->{message}";
 				my $one = $run->($scheme, $t->{id});
 				$one->{process}->wait(90);
 				my ($symbol) = (slurp($one->{out}) // '') =~ /==== Results.*\n(\S+)/;
