@@ -109,6 +109,32 @@ subtest 'a beginning' => sub {
 	}
 };
 
+# ---- an origin that closes idle connections, as the suite's does after 5 s: what may be sent again (RFC 9110 9.2.2) is, and nothing else
+
+subtest 'a kept connection that dies under a request with a body' => sub {
+	my $n = 0; # of the connection: each has a process
+	my $mortal = origin('/x' => sub {
+		my ($c, $req) = @_;
+		my $body = $c->read_body;
+		return $c->respond({ raw => '' }) if $n++;
+		$c->respond({ cc => 'no-store', body => "$req->{method} $body" });
+	});
+	my $single = proxy(workers => 1);
+	my $ask = sub { $single->curl('-X', $_[0], '-H', 'Expect:', '-d', $_[1], $mortal->url('/x')) };
+	my $large = 'x' x 100000;
+	for (['PUT', 'small', 'PUT small'], ['DELETE', 'why', 'DELETE why'], ['PUT', $large, undef], ['POST', 'once', undef]) {
+		my ($method, $body, $want) = @$_;
+		my $what = "$method of " . length($body) . ' bytes';
+		$ask->('PUT', 'first'); # leaves a connection behind
+		my $before = $mortal->hits('/x');
+		my $r = $ask->($method, $body);
+		is $r->status, defined $want ? 200 : 502, "$what: " . (defined $want ? 'sent again' : 'not sent again');
+		is $r->body, $want, '… whole' if defined $want;
+		is $mortal->hits('/x') - $before, defined $want ? 2 : 1, '… as often as may be';
+	}
+	$single->stop;
+};
+
 # ---- the suite
 
 my $suite = root_dir() . '/build/cache-tests';
