@@ -92,6 +92,14 @@ static void drain_begin(struct worker *w)
 	}
 }
 
+/* By whatever thread looks after the epoll just now: the first one may be in the middle of a request. What was acknowledged by its origin's
+ * end is kept; handlers that still run end with the process. */
+static void leave(struct worker *w)
+{
+	metadata_flush(w->metadata);
+	_exit(0);
+}
+
 static void tick(void *arg)
 {
 	struct worker *w = arg;
@@ -107,7 +115,7 @@ static void tick(void *arg)
 		drain_begin(w);
 	conns_sweep(w, w->drain_stage > 0);
 	if (stopping == 2 || (w->drain_stage > 0 && (clock_mono() >= w->drain_deadline || (w->open == 0 && w->background == 0 && tunnels_open(w->tunnels) == 0))))
-		pool_stop(w->pool);
+		leave(w);
 }
 
 static void accept_ready(void *arg, struct pool_item *it)
@@ -192,7 +200,6 @@ int worker_main(unsigned index)
 		if (pool_listen(w->pool, heritage.listen_fd[i], &w->conns[i].item) < 0)
 			die(EX_OSERR, "epoll: %s", strerror(errno));
 	}
-	pool_run(w->pool);
-	metadata_flush(w->metadata); /* what was acknowledged by its origin's end is kept; handlers that still run end with the process */
-	_exit(0);
+	pool_run(w->pool); /* until tick() leaves */
+	return 0;
 }
