@@ -245,7 +245,9 @@ void conn_detach(struct conn *c, int *fd, SSL **ssl)
 
 static void accepted(struct worker *w, int fd, const struct sockaddr_storage *peer)
 {
-	struct conn *c = slot_take(w);
+	/* a tunnel has left its slot, but its two descriptors count */
+	bool room = atomic_load(&w->open) + 2 * tunnels_open(w->tunnels) < w->conns_n - LISTEN_MAX;
+	struct conn *c = room ? slot_take(w) : NULL;
 	int on = 1;
 	count(COUNT_connections);
 	if (c == NULL) {
@@ -258,7 +260,7 @@ static void accepted(struct worker *w, int fd, const struct sockaddr_storage *pe
 	memset((char *)c + sizeof c->item, 0, sizeof *c - sizeof c->item);
 	c->worker = w;
 	c->fd = fd;
-	c->open = c->idle = true;
+	c->open = true;
 	c->peer = *peer;
 	arena_init(&c->arena);
 	atomic_store(&c->deadline, clock_mono() + conf()->client_head_ms);

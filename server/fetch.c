@@ -10,6 +10,7 @@
 #define TRIES 2                    /* an idempotent request is sent again once, when the origin broke off before its head */
 #define READ_PART (256 * 1024)     /* of a stored part at once */
 #define SLICE_MS 1000              /* how often a wait looks whether anybody is still interested */
+#define ENDLESS (256 << 20)        /* bytes of a body of unknown length that come for nobody before it is taken for a stream */
 #define UNSHAREABLE_MS 10000       /* "not to be shared" is remembered: long enough for a crowd, short enough for an origin that changes its mind */
 #define UNSHAREABLE_ERROR_MS 1000  /* the same for an error status, which may be over in a moment */
 
@@ -25,6 +26,7 @@ struct job {
 	struct xfer *xfer;
 	const char *pending;       /* what the origin sent and the store did not take: for the readers that are there (fill_degrade) */
 	size_t pending_n;
+	uint64_t taken, read_until; /* bytes: so many came; so many had come when somebody was last seen to read */
 	bool degraded;
 };
 
@@ -158,6 +160,7 @@ static bool body_run(struct job *j, int64_t until)
 			}
 			j->pending = p;
 			j->pending_n = (size_t)n;
+			j->taken += (uint64_t)n;
 		}
 		while ((err = append(j)) == -ERR_AGAIN)
 			if (!may_block)
@@ -170,10 +173,14 @@ static bool body_run(struct job *j, int64_t until)
 }
 
 /* A fill whose clients have all gone is finished for those to come, but not with a thread that clients wait for: else an origin
- * that trickles could take them all, one by one. */
-static bool nobody_cares(struct worker *w, const struct fill *fill)
+ * that trickles could take them all, one by one. Nor is the disk filled with a stream that has no end. */
+static bool nobody_cares(struct job *j)
 {
-	return fill_readers(fill) == 0 && !pool_spare(w->pool);
+	if (fill_readers(j->fill) > 0) {
+		j->read_until = j->taken;
+		return false;
+	}
+	return !pool_spare(j->worker->pool) || (fill_total(j->fill) < 0 && j->taken - j->read_until > ENDLESS);
 }
 
 static void job_run(struct pool_item *it)
@@ -181,7 +188,7 @@ static void job_run(struct pool_item *it)
 	struct job *j = (struct job *)it;
 	pool_blocking(j->worker->pool);
 	while (!body_run(j, clock_mono() + SLICE_MS)) /* the read time-out is httpc's */
-		if (nobody_cares(j->worker, j->fill)) {
+		if (nobody_cares(j)) {
 			body_failed(j, -ERR_BUSY);
 			return;
 		}
