@@ -260,7 +260,7 @@ static void accepted(struct worker *w, int fd, const struct sockaddr_storage *pe
 	memset((char *)c + sizeof c->item, 0, sizeof *c - sizeof c->item);
 	c->worker = w;
 	c->fd = fd;
-	c->open = true;
+	c->open = c->idle = true;
 	c->peer = *peer;
 	arena_init(&c->arena);
 	atomic_store(&c->deadline, clock_mono() + conf()->client_head_ms);
