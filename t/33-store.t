@@ -26,7 +26,7 @@ sub is_health { my ($p, $what) = @_; local $Test::Builder::Level = $Test::Builde
 sub said { my ($p, $re) = @_; scalar grep { /$re/ } split /\n/, $p->log }
 
 subtest 'the janitor keeps to cache-size, the least recently used goes first' => sub {
-	my $p = proxy(cache_size => '10M', cache_low_watermark => 50, cache_high_watermark => 90, janitor_interval => 600);
+	my $p = proxy(cache_size => '12M', cache_low_watermark => 40, cache_high_watermark => 90, janitor_interval => 600);
 	get($p, "/$_") for 1 .. 8;
 	ok kept($p, "/$_"), "$_ is stored" for 1, 8;
 	$p->stop;
@@ -37,8 +37,8 @@ subtest 'the janitor keeps to cache-size, the least recently used goes first' =>
 	my $evicted = $p->metrics->{evicted};
 	is $evicted, 0, 'below the high watermark nothing is removed';
 	get($p, "/$_") for 9 .. 11;
-	ok $p->wait_metrics(sub { $_->{evicted} >= 1 && $_->{store_bytes} < 5 * $MB }, 20), 'above it, the store is emptied to below the low one';
-	cmp_ok bytes($p->state_dir . '/store'), '<=', 5 * $MB, '… on the disk too';
+	ok $p->wait_metrics(sub { $_->{evicted} >= 1 && $_->{store_bytes} < 4.8 * $MB }, 20), 'above it, the store is emptied to below the low one';
+	cmp_ok bytes($p->state_dir . '/store'), '<=', 4.8 * $MB, '… on the disk too';
 	ok kept($p, $_), "$_ stayed" for '/1', '/9', '/10', '/11';
 	ok !stored($p, $_), "$_ went" for map { "/$_" } 2 .. 7;
 	for (3, 1) { same get($p, "/$_")->body, want($_), "$_ is served, from wherever" }
@@ -95,11 +95,10 @@ subtest 'chunks that are lost, cut or spoilt' => sub {
 		ok -f $file, '… in the file of its name';
 		$spoil->($file);
 		$p->launch;
-		for my $how ('at once', 'from then on') {
-			my $r = get($p, $path);
-			same $r->body, $bytes, "… the right bytes $how";
-			if ($how eq 'at once') { kept($p, $path) } else { ok $r->hit, '… from the cache' }
-		}
+		same get($p, $path)->body, $bytes, '… the right bytes at once';
+		my $r;
+		ok wait_until(sub { ($r = get($p, $path))->hit }, 5), '… soon from the cache again';
+		same $r->body, $bytes, '… the right ones';
 	}
 };
 
