@@ -32,6 +32,11 @@ xfer_command(struct xfer *x, unsigned cmd)
 void
 xfer_wake(struct xfer *x)
 {
+	httpc_ready_f *ready = atomic_exchange(&x->ready, NULL);
+	if (ready) {
+		ready(x->ready_arg);
+		return;
+	}
 	atomic_fetch_add(&x->futex, 1);
 	syscall(SYS_futex, &x->futex, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
@@ -494,6 +499,7 @@ wait_for_fetcher(struct xfer *x, int64_t deadline)
 	if (deadline != NEVER && (deadline <= 0 || clock_mono() >= deadline))
 		return false;
 	unsigned seen = atomic_load(&x->futex);
+	atomic_store(&x->ready, NULL);
 	x->waiting = true;
 	pthread_mutex_unlock(&x->lock);
 	struct timespec ts = { .tv_sec = deadline / 1000, .tv_nsec = deadline % 1000 * 1000000 };
@@ -586,6 +592,20 @@ httpc_head(struct xfer *x, struct arena *a, struct http_response *out, int64_t d
 	}
 	pthread_mutex_unlock(&x->lock);
 	return r == 0 ? head_parse(text, a, out) : r;
+}
+
+bool
+httpc_when_head(struct xfer *x, httpc_ready_f *ready, void *arg)
+{
+	pthread_mutex_lock(&x->lock);
+	bool there = x->head_taken || x->heads_r != x->heads_pub || x->done;
+	if (!there) {
+		x->ready_arg = arg;
+		atomic_store(&x->ready, ready);
+		x->waiting = true;
+	}
+	pthread_mutex_unlock(&x->lock);
+	return there;
 }
 
 void

@@ -54,6 +54,10 @@ int httpc_finish_body(struct xfer *);
  * are joined, controls in values have become SP, fields with an impossible name are left out.
  * -ERR_ORIGIN_*, -ERR_TIMEOUT at the caller's own deadline (the transfer goes on), -ERR_END after the final head. */
 int httpc_head(struct xfer *, struct arena *, struct http_response *, int64_t deadline);
+/* For callers that do not want to wait: true when httpc_head would not. Otherwise ready(arg) is called once, from the fetcher thread (so it
+ * must not block), when it would not any more; it may also be called after httpc_end, if that came in between. */
+typedef void httpc_ready_f(void *arg);
+bool httpc_when_head(struct xfer *, httpc_ready_f *ready, void *arg);
 /* The next bytes of the body, as a view that is good until the next call: > 0 their number, 0 the end of a complete body,
  * -ERR_ORIGIN_BROKEN/SHORT/TIMEOUT when it broke, -ERR_AGAIN when deadline has passed (0: do not wait at all). */
 int64_t httpc_read(struct xfer *, const void **, int64_t deadline);

@@ -80,6 +80,8 @@ struct xfer {
 
 	/* under the lock */
 	bool waiting, done, final, recv_paused, send_starved, await_continue, body_end, refused, reused;
+	_Atomic(httpc_ready_f *) ready; /* who waits is called, not woken; taken without the lock */
+	void *ready_arg;
 	int err;
 	size_t heads_pub, trailers; /* final: trailers begin there */
 	struct block *first, *tail;

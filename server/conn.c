@@ -304,7 +304,10 @@ void conn_tunnel_opened(struct conn *c, struct str host, unsigned port)
 	c->phase = CONN_PEEK;
 }
 
-/* Each returns > 0: go on, 0: nothing more to read now, < 0: close. */
+/* Each returns > 0: go on, 0: nothing more to read now, < 0: close; RESTS: a request waits for its origin. */
+#define RESTS 2
+/* A request that rests: its handler is on its way out; gone; was woken before it was out. Whoever turns THERE into NOT submits it. */
+enum { REST_NOT, REST_GOING, REST_THERE, REST_WOKEN };
 
 static int closing_step(struct conn *c)
 {
@@ -368,6 +371,21 @@ static int handshake_step(struct conn *c)
 	return 1;
 }
 
+static int request_ended(struct conn *c, enum request_end end)
+{
+	switch (end) {
+	case REQUEST_NEXT:
+		return 1;
+	case REQUEST_LAST:
+		return begin_closing(c);
+	case REQUEST_RESTS:
+		return RESTS;
+	case REQUEST_DEAD:
+		break;
+	}
+	return -1;
+}
+
 static int head_step(struct conn *c)
 {
 	struct thread *t = thread_self;
@@ -389,7 +407,7 @@ static int head_step(struct conn *c)
 	for (;;) {
 		int head = n == 0 ? 0 : http1_scan(buf, n, &c->scanned, &limits);
 		if (head < 0)
-			return request_refuse(c, head, http1_scan_problem(buf, n)) < 0 ? -1 : begin_closing(c);
+			return request_refuse(c, head, http1_scan_problem(buf, n)) == REQUEST_DEAD ? -1 : begin_closing(c);
 		if (head > 0) {
 			c->scanned = 0;
 			c->head_since = 0;
@@ -405,9 +423,9 @@ static int head_step(struct conn *c)
 					stash(c, own + head, rest);
 			} else if (n > (size_t)head)
 				stash(c, buf + head, n - (size_t)head);
-			int r = request_run(c, all);
+			enum request_end end = request_run(c, all);
 			free(own);
-			return r > 0 ? r : r == 0 ? begin_closing(c) : -1;
+			return request_ended(c, end);
 		}
 		if (n == cap) { /* the limits allow more than what we have room for */
 			if (buf != c->in)
@@ -455,7 +473,9 @@ void conn_run(struct pool_item *it)
 			pool_submit(c->worker->pool, it);
 			return;
 		}
-		switch (c->phase) {
+		if (c->request != NULL)
+			r = request_ended(c, request_resume(c));
+		else switch (c->phase) {
 		case CONN_HEAD:
 			r = head_step(c);
 			break;
@@ -473,6 +493,15 @@ void conn_run(struct pool_item *it)
 			conn_close(c);
 			return;
 		}
+		if (r == RESTS) {
+			c->nudged = false;
+			int going = REST_GOING;
+			atomic_store(&c->rest, REST_GOING);
+			if (request_rest(c) && atomic_compare_exchange_strong(&c->rest, &going, REST_THERE))
+				return; /* not ours any more */
+			atomic_store(&c->rest, REST_NOT);
+			continue;
+		}
 		if (r > 0)
 			continue;
 		c->idle = c->phase == CONN_HEAD && c->head_since == 0;
@@ -483,6 +512,18 @@ void conn_run(struct pool_item *it)
 	}
 }
 
+void conn_wakes(void *arg)
+{
+	struct conn *c = arg;
+	int was = atomic_load(&c->rest);
+	while (was == REST_GOING || was == REST_THERE)
+		if (atomic_compare_exchange_weak(&c->rest, &was, was == REST_GOING ? REST_WOKEN : REST_NOT)) {
+			if (was == REST_THERE)
+				pool_submit(c->worker->pool, &c->item);
+			return;
+		}
+}
+
 /* Parked connections are found by a walk over the slots: 10,000 cost about a millisecond a second, and requests pay nothing for lists. */
 void conns_sweep(struct worker *w, bool draining)
 {
@@ -491,6 +532,13 @@ void conns_sweep(struct worker *w, bool draining)
 	for (unsigned i = LISTEN_MAX; i < high; i++) {
 		struct conn *c = &w->conns[i];
 		int64_t deadline = atomic_load_explicit(&c->deadline, memory_order_relaxed);
+		int there = REST_THERE;
+		if (atomic_load_explicit(&c->rest, memory_order_relaxed) == REST_THERE && atomic_load(&c->item.ended) &&
+		    atomic_compare_exchange_strong(&c->rest, &there, REST_NOT)) {
+			c->nudged = true;
+			pool_submit(w->pool, &c->item);
+			continue;
+		}
 		if (deadline > now && !draining) {
 			parked++;
 			continue;

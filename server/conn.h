@@ -33,6 +33,9 @@ struct conn {
 	size_t in_off, in_n, in_cap, scanned;
 	struct arena arena;              /* as long as the connection: the tunnel's host */
 	struct sockaddr_storage peer;
+	struct request *request;         /* one that rests, or NULL */
+	_Atomic int rest;                /* enum in conn.c */
+	bool nudged;                     /* woken to see whether the client is still there */
 	int64_t head_since;              /* mono: when the head (or handshake) under way began, 0: not yet */
 	size_t discarded;
 };
@@ -59,7 +62,9 @@ void conn_peer(const struct conn *, char host[INET6_ADDRSTRLEN], unsigned *port)
 void conn_accept(struct worker *, int listen_fd);
 /* The pool runs a connection that became readable. */
 void conn_run(struct pool_item *);
-/* Closes connections whose time is up; ends idle ones when draining. Called about once a second. */
+/* What a resting request waits for is there. From any thread; too many calls do no harm. */
+void conn_wakes(void *conn);
+/* Closes connections whose time is up; looks after those whose client hung up while their request rests; ends idle ones when draining. Called about once a second. */
 void conns_sweep(struct worker *, bool draining);
 /* The fd (and SSL) leave the connection, which then closes without them: for tunnels. */
 void conn_detach(struct conn *, int *fd, SSL **);

@@ -1,4 +1,4 @@
-/* fetch.c - see fetch.h. The machine of tries stands in fetch_object; the way of a body in body_run. */
+/* fetch.c - see fetch.h. The machine of tries stands in fetch_answer; the way of a body in body_run. */
 #include "fetch.h"
 #include "../common/clock.h"
 #include "../common/err.h"
@@ -9,7 +9,7 @@
 
 #define TRIES 2                    /* an idempotent request is sent again once, when the origin broke off before its head */
 #define READ_PART (256 * 1024)     /* of a stored part at once */
-#define SLICE_MS 1000              /* how often a wait looks whether anybody is still interested */
+#define SLICE_MS 1000              /* how often the way of a body looks whether anybody still cares */
 #define ENDLESS (256 << 20)        /* bytes of a body of unknown length that come for nobody before it is taken for a stream */
 #define UNSHAREABLE_MS 10000       /* "not to be shared" is remembered: long enough for a crowd, short enough for an origin that changes its mind */
 #define UNSHAREABLE_ERROR_MS 1000  /* the same for an error status, which may be over in a moment */
@@ -201,48 +201,38 @@ static bool send_again(const struct http_request *req, int err, int try)
 	return try < TRIES && err_again(err) && err != -ERR_ORIGIN_TIMEOUT && (http_method_safe(req->method) || req->method == METHOD_PUT || req->method == METHOD_DELETE);
 }
 
-static int final_head(const struct fetch_ask *ask, const struct fill *fill, struct xfer *x, struct arena *a, struct http_response *resp)
+static void ask_origin(struct fetching *f)
 {
-	for (;;) {
-		headers_init(&resp->headers, a);
-		int r = httpc_head(x, a, resp, clock_mono() + SLICE_MS);
-		if (r < 0 && r != -ERR_TIMEOUT)
-			return r;
-		if (r == 0 && (resp->status >= 200 || resp->status == 101))
-			return 0;
-		if (r == 0 && ask->interim != NULL && resp->status != 100)
-			ask->interim(ask->arg, resp);
-		if (ask->abandoned != NULL && (fill == NULL || fill_readers(fill) == 0) && ask->abandoned(ask->arg))
-			return -ERR_CLIENT_GONE;
-	}
-}
-
-static int ask_origin(const struct fetch_ask *ask, const struct meta *validate, const struct fill *fill, bool ranged, struct arena *a, struct xfer **x, struct http_response *resp, char problem[256])
-{
+	const struct fetch_ask *ask = &f->ask;
 	struct headers h;
-	headers_init(&h, a);
+	headers_init(&h, f->arena);
 	upstream_headers(ask->request, &h);
-	if (validate != NULL || fill != NULL) /* the whole is fetched and stored; the client's conditions and ranges are answered from it */
-		judge_conditional(validate, &h);
-	if (ranged) {
+	if (f->validate != NULL || f->fill != NULL) /* the whole is fetched and stored; the client's conditions and ranges are answered from it */
+		judge_conditional(f->validate, &h);
+	if (f->ranged) {
 		headers_add(&h, STR("Range"), ask->range);
 		if (ask->if_range.p != NULL)
 			headers_add(&h, STR("If-Range"), ask->if_range);
 	}
 	const struct httpc_request hr = { .method = ask->request->method_name, .url = ask->request->url.text, .headers = &h, .body_length = -1,
 	                                  .connect_timeout_ms = plan_connect_ms(ask->plan), .read_timeout_ms = plan_read_ms(ask->plan) };
-	for (int try = 1;; try++) {
-		int r = httpc_begin(ask->worker->httpc, &hr, x);
-		if (r == 0)
-			r = final_head(ask, fill, *x, a, resp);
-		if (r == 0)
-			return 0;
-		snprintf(problem, 256, "%s", *x != NULL && *httpc_problem(*x) ? httpc_problem(*x) : err_text(r));
-		httpc_end(x);
-		if (!send_again(ask->request, r, try))
-			return r;
-		count(COUNT_upstream_retries);
+	f->begin_err = httpc_begin(ask->worker->httpc, &hr, &f->xfer);
+}
+
+/* 0: the final head is in got.response. -ERR_TIMEOUT: not yet. */
+static int final_head(struct fetching *f, int64_t deadline)
+{
+	struct http_response *resp = &f->got.response;
+	int r = f->begin_err;
+	while (r == 0) {
+		headers_init(&resp->headers, f->arena);
+		r = httpc_head(f->xfer, f->arena, resp, deadline);
+		if (r == 0 && (resp->status >= 200 || resp->status == 101))
+			break;
+		if (r == 0 && f->ask.interim != NULL && resp->status != 100)
+			f->ask.interim(f->ask.arg, resp);
 	}
+	return r;
 }
 
 static void release(struct fill **fill, int err, int64_t unshareable_ms)
@@ -338,95 +328,156 @@ static void store_freshened(struct worker *w, const struct meta *m, struct fill 
 	metadata_store_then(w->metadata, &doc, 1, freshened_committed, f);
 }
 
-void fetch_object(const struct fetch_ask *ask, struct arena *a, struct fetched *out)
+void fetch_begin(struct fetching *f, const struct fetch_ask *ask, struct arena *a)
 {
-	const struct settings *s = conf();
-	const struct judge_options opt = judge_settings(s);
-	struct fill *fill = ask->fill != NULL ? *ask->fill : NULL;
-	struct xfer *x = NULL;
-	struct object *part = NULL;
-	bool ranged = ask->range.p != NULL && fill != NULL;
-	if (ask->fill != NULL)
+	*f = (struct fetching){ .ask = *ask, .arena = a, .got.outcome = OUTCOME_RELAY };
+	if (ask->fill != NULL) {
+		f->fill = *ask->fill;
 		*ask->fill = NULL;
-	if (ranged && ask->part != NULL)
-		ranged = object_open(&part, ask->worker->chunks, ask->part->manifest) == 0;
-	*out = (struct fetched){ .outcome = OUTCOME_RELAY };
-	pool_blocking(ask->worker->pool);
-	int64_t requested = clock_wall();
-	const struct meta *validate = ask->conditional ? ask->stored : NULL;
-again:
-	out->err = ask_origin(ask, validate, fill, ranged, a, &x, &out->response, out->problem);
+	}
+	f->ask.fill = NULL;
+	f->ranged = ask->range.p != NULL && f->fill != NULL;
+	if (f->ranged && ask->part != NULL)
+		f->ranged = object_open(&f->part, ask->worker->chunks, ask->part->manifest) == 0;
+	f->validate = ask->conditional ? ask->stored : NULL;
+	f->requested = clock_wall();
+	ask_origin(f);
+}
+
+static void again(struct fetching *f)
+{
+	httpc_end(&f->xfer);
+	f->tries = 0;
+	ask_origin(f);
+}
+
+static void failed(struct fetching *f, int err)
+{
+	const struct judge_options opt = judge_settings(conf());
+	f->got.err = err;
+	f->got.outcome = judge_failure(&opt, f->ask.plan, f->ask.request, f->ask.stored, clock_wall());
+	release(&f->fill, err, 0); /* the crowd fails with us, each by its own policy */
+	object_close(&f->part);
+}
+
+/* The origin's head is there. false: it must be asked again, and was. */
+static bool judged(struct fetching *f)
+{
+	const struct judge_options opt = judge_settings(conf());
+	const struct fetch_ask *ask = &f->ask;
+	struct fetched *out = &f->got;
+	struct arena *a = f->arena;
 	int64_t answered = clock_wall();
-	if (out->err < 0) {
-		out->outcome = out->err == -ERR_CLIENT_GONE ? OUTCOME_RELAY : judge_failure(&opt, ask->plan, ask->request, ask->stored, answered);
-		/* the crowd fails with us, each by its own policy; but a client that left is no reason for the others to fail */
-		release(&fill, out->err == -ERR_CLIENT_GONE ? -ERR_FILL_FAILED : out->err, 0);
-		object_close(&part);
-		return;
-	}
-	if (ranged && out->response.status == 206 && ask->part == NULL && judge_keeps_part(&opt, ask->plan, ask->request, &out->response, answered)) {
+	if (f->ranged && out->response.status == 206 && ask->part == NULL && judge_keeps_part(&opt, ask->plan, ask->request, &out->response, answered)) {
 		out->outcome = OUTCOME_STORE;
-		if (begin_storing(ask, &fill, &x, NULL, requested, answered, a, out) == 0)
-			return;
+		if (begin_storing(ask, &f->fill, &f->xfer, NULL, f->requested, answered, a, out) == 0)
+			return true;
 	}
-	if (part != NULL && (out->response.status == 206 || out->response.status == 416)) {
+	if (f->part != NULL && (out->response.status == 206 || out->response.status == 416)) {
 		int r = -ERR_AGAIN;
 		if (judge_completes(ask->part, &out->response)) {
 			judge_combine(ask->part, &out->response, a);
 			out->outcome = OUTCOME_STORE;
-			r = begin_storing(ask, &fill, &x, part, requested, answered, a, out);
+			r = begin_storing(ask, &f->fill, &f->xfer, f->part, f->requested, answered, a, out);
 		}
-		object_close(&part);
+		object_close(&f->part);
 		if (r == 0)
-			return;
-		httpc_end(&x); /* not the rest of what we have: the whole, then */
-		ranged = false;
-		goto again;
+			return true;
+		f->ranged = false;
+		again(f); /* not the rest of what we have: the whole, then */
+		return false;
 	}
-	object_close(&part);
+	object_close(&f->part);
 	/* A 304 to a condition that was not ours is about the client's copy, and says nothing of what is stored. */
-	const struct meta *about = out->response.status == 304 ? validate : ask->stored;
+	const struct meta *about = out->response.status == 304 ? f->validate : ask->stored;
 	out->outcome = judge_response(&opt, ask->plan, ask->request, about, &out->response, answered);
 	switch (out->outcome) {
 	case OUTCOME_REFETCH:
-		httpc_end(&x);
-		if (validate != NULL) {
-			validate = NULL;
-			goto again; /* once: without anything to validate, a 304 is no REFETCH */
+		if (f->validate != NULL) {
+			f->validate = NULL;
+			again(f); /* once: without anything to validate, a 304 is no REFETCH */
+			return false;
 		}
+		httpc_end(&f->xfer);
 		out->err = -ERR_ORIGIN_PROTOCOL;
 		out->outcome = OUTCOME_RELAY;
-		release(&fill, out->err, 0);
-		return;
+		release(&f->fill, out->err, 0);
+		return true;
 	case OUTCOME_INVALIDATE:
 		metadata_invalidate_later(ask->worker->metadata, ask->stored->id);
 		out->outcome = OUTCOME_RELAY;
 		break;
 	case OUTCOME_STORE:
-		if (fill != NULL && begin_storing(ask, &fill, &x, NULL, requested, answered, a, out) == 0)
-			return;
+		if (f->fill != NULL && begin_storing(ask, &f->fill, &f->xfer, NULL, f->requested, answered, a, out) == 0)
+			return true;
 		out->outcome = OUTCOME_RELAY;
 		break;
 	case OUTCOME_FRESHEN:
 		meta_copy(&out->meta, ask->stored, a);
-		judge_freshen(&out->meta, &out->response, requested, answered, a);
-		httpc_end(&x);
-		if (fill == NULL) /* nobody can be made to wait for it: so the client does, whose next request shall find it */
+		judge_freshen(&out->meta, &out->response, f->requested, answered, a);
+		httpc_end(&f->xfer);
+		if (f->fill == NULL) /* nobody can be made to wait for it: so the client does, whose next request shall find it */
 			metadata_store(ask->worker->metadata, &out->meta);
 		else
-			store_freshened(ask->worker, &out->meta, &fill);
-		return;
+			store_freshened(ask->worker, &out->meta, &f->fill);
+		return true;
 	case OUTCOME_SERVE_STALE:
-		httpc_end(&x);
+		httpc_end(&f->xfer);
 		out->err = -ERR_ORIGIN_PROTOCOL;
 		snprintf(out->problem, sizeof out->problem, "the origin answered %d", out->response.status);
-		release(&fill, -ERR_ORIGIN_BROKEN, 0);
-		return;
+		release(&f->fill, -ERR_ORIGIN_BROKEN, 0);
+		return true;
 	case OUTCOME_RELAY:
 		break;
 	}
-	release(&fill, -ERR_UNSHAREABLE, out->response.status >= 400 ? UNSHAREABLE_ERROR_MS : UNSHAREABLE_MS);
-	out->xfer = x;
+	release(&f->fill, -ERR_UNSHAREABLE, out->response.status >= 400 ? UNSHAREABLE_ERROR_MS : UNSHAREABLE_MS);
+	out->xfer = f->xfer;
+	f->xfer = NULL;
+	return true;
+}
+
+bool fetch_answer(struct fetching *f, int64_t deadline)
+{
+	for (;;) {
+		int r = final_head(f, deadline);
+		if (r == -ERR_TIMEOUT)
+			return false;
+		if (r == 0) {
+			if (judged(f))
+				return true;
+			continue;
+		}
+		snprintf(f->got.problem, sizeof f->got.problem, "%s", f->xfer != NULL && *httpc_problem(f->xfer) ? httpc_problem(f->xfer) : err_text(r));
+		httpc_end(&f->xfer);
+		if (!send_again(f->ask.request, r, ++f->tries)) {
+			failed(f, r);
+			return true;
+		}
+		count(COUNT_upstream_retries);
+		ask_origin(f);
+	}
+}
+
+bool fetch_abandon(struct fetching *f)
+{
+	if (f->fill != NULL && fill_readers(f->fill) > 0)
+		return false;
+	httpc_end(&f->xfer);
+	object_close(&f->part);
+	release(&f->fill, -ERR_FILL_FAILED, 0); /* who comes in this moment asks for himself */
+	f->got.err = -ERR_CLIENT_GONE;
+	f->got.outcome = OUTCOME_RELAY;
+	return true;
+}
+
+void fetch_object(const struct fetch_ask *ask, struct arena *a, struct fetched *out)
+{
+	struct fetching f;
+	pool_blocking(ask->worker->pool);
+	fetch_begin(&f, ask, a);
+	while (!fetch_answer(&f, NEVER)) /* the origin's time-outs are httpc's */
+		;
+	*out = f.got;
 }
 
 /* ---- in the background */

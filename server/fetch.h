@@ -1,5 +1,6 @@
 /* fetch.h - origin → object. Knows the origin and the object, never the client.
- * A fetch runs in its caller's thread until the origin's head was judged, and on through the body as long as bytes are there at once (a small
+ * A fetch is begun, and answered when the origin's head is there; between the two its caller may wait, or do something else. It runs in its
+ * caller's thread until that head was judged, and on through the body as long as bytes are there at once (a small
  * object is thus complete without any hand-over); what is left of the body is finished by another thread of the pool. */
 #pragma once
 #include "../common/httpc.h"
@@ -21,8 +22,7 @@ struct fetch_ask {
 	struct str range, if_range;           /* ask for this range of it only, when .p: */
 	const struct meta *part;              /* the rest of this; NULL: a part, to be kept as such */
 	fetch_interim_f *interim;             /* may be NULL */
-	bool (*abandoned)(void *arg);         /* asked about once a second while nothing comes: the client has gone; others may wait for the fill. May be NULL */
-	void *arg;
+	void *arg;                            /* of interim */
 };
 struct fetched {
 	enum outcome outcome;
@@ -33,6 +33,24 @@ struct fetched {
 	struct fill *reader;                  /* STORE: the caller's */
 	struct xfer *xfer;                    /* RELAY of an answer: its body, the caller's */
 };
+struct fetching {
+	struct fetch_ask ask;                 /* what it points to must stay until the fetch is answered */
+	struct arena *arena;
+	struct fill *fill;
+	struct xfer *xfer;
+	const struct meta *validate;
+	struct object *part;
+	bool ranged;
+	int tries, begin_err;
+	int64_t requested;                    /* wall, ms */
+	struct fetched got;
+};
+void fetch_begin(struct fetching *, const struct fetch_ask *, struct arena *);
+/* true: got is there. false: the origin has not said all by deadline (0: does not wait). Call it again, or fetch_abandon. */
+bool fetch_answer(struct fetching *, int64_t deadline);
+/* The client has left: what was begun ends, unless others wait for it: false, it goes on. */
+bool fetch_abandon(struct fetching *);
+/* The three in one, waiting. */
 void fetch_object(const struct fetch_ask *, struct arena *, struct fetched *);
 
 /* An answer that somebody else has got from the origin (judge_response: STORE) becomes an object: out->response is its head, *x its

@@ -17,7 +17,8 @@ enum { ITEM_RUNNING, ITEM_PARKED, ITEM_RUNNING_EVENT }; /* zeroed memory is nobo
 enum { BATCH = 64 };            /* events taken at once: the more, the fewer system calls under load */
 #define POOL_IDLE_MS 5000       /* long enough to outlive a burst's pauses, short enough to give its stacks back */
 #define POLL_MS 1000            /* the tick */
-#define WAKE UINT64_MAX         /* the name of wakefd among the events */
+#define WAKE UINT64_MAX         /* the names of wakefd and callfd among the events */
+#define CALL (UINT64_MAX - 1)
 
 /* A thread with nothing to do, on the pool's stack: the one that came last is the warmest and is called first. Whoever calls it has
  * already decided what it does, so that it need not take the lock to find out. */
@@ -30,11 +31,12 @@ struct idler {
 
 struct pool {
 	struct pool_options o;
-	int epfd, wakefd;
+	int epfd, wakefd, callfd;   /* a signal was caught; there is something in the queue */
 	pthread_mutex_t lock;
 	struct idler *idlers;
 	struct pool_item *first, **last;
 	unsigned threads, numbers_n;
+	unsigned running;           /* threads that run an item and have not said that they block: they come back and see the queue */
 	uint8_t *numbers;           /* which thread numbers are taken */
 	bool polling, stop;
 	_Atomic int64_t next_tick;
@@ -51,7 +53,9 @@ struct pool *pool_new(const struct pool_options *o)
 		die(71, "epoll_create1: %s", strerror(errno));
 	p->wakefd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	struct epoll_event ev = { .events = EPOLLIN | EPOLLET, .data.u64 = WAKE };
-	if (p->wakefd < 0 || epoll_ctl(p->epfd, EPOLL_CTL_ADD, p->wakefd, &ev) < 0)
+	p->callfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	struct epoll_event call = { .events = EPOLLIN | EPOLLET, .data.u64 = CALL };
+	if (p->wakefd < 0 || p->callfd < 0 || epoll_ctl(p->epfd, EPOLL_CTL_ADD, p->wakefd, &ev) < 0 || epoll_ctl(p->epfd, EPOLL_CTL_ADD, p->callfd, &call) < 0)
 		die(71, "eventfd: %s", strerror(errno));
 	pthread_mutex_init(&p->lock, NULL);
 	p->last = &p->first;
@@ -140,15 +144,20 @@ static struct pool_item *dequeue(struct pool *p) /* with the lock */
 	return it;
 }
 
-/* Somebody else shall look after queue and epoll. With the lock; the idler is to be woken without it. */
+static _Thread_local bool blocks; /* this thread has said so, and is not among the running */
+
+/* Somebody shall look after queue and epoll. With the lock; the idler is to be woken without it. */
 static struct idler *call_somebody(struct pool *p)
 {
 	struct idler *w = p->idlers;
+	if (p->running > 0)
+		return NULL; /* it comes back in a moment, which is cheaper than waking one */
 	if (w != NULL) {
 		p->idlers = w->below;
-		if ((w->item = dequeue(p)) != NULL)
+		if ((w->item = dequeue(p)) != NULL) {
 			w->role = ROLE_RUN;
-		else if (!p->polling) {
+			p->running++;
+		} else if (!p->polling) {
 			p->polling = true;
 			w->role = ROLE_POLL;
 		} else
@@ -158,7 +167,7 @@ static struct idler *call_somebody(struct pool *p)
 	if (!spawn(p) && p->first != NULL) {
 		count(COUNT_threads_limited);
 		if (p->polling) /* the last one that is free sleeps in epoll */
-			eventfd_write(p->wakefd, 1);
+			eventfd_write(p->callfd, 1);
 	}
 	return NULL;
 }
@@ -176,12 +185,20 @@ void pool_submit(struct pool *p, struct pool_item *it)
 {
 	pthread_mutex_lock(&p->lock);
 	enqueue(p, it);
-	unlock_and_wake(p, call_somebody(p));
+	if (p->polling && p->running == 0) { /* the one in epoll takes it, and epoll again if it must */
+		pthread_mutex_unlock(&p->lock);
+		eventfd_write(p->callfd, 1);
+	} else
+		unlock_and_wake(p, call_somebody(p));
 }
 
 void pool_blocking(struct pool *p)
 {
 	pthread_mutex_lock(&p->lock);
+	if (!blocks) {
+		blocks = true;
+		p->running--;
+	}
 	unlock_and_wake(p, !p->polling || p->first != NULL ? call_somebody(p) : NULL);
 }
 
@@ -215,13 +232,13 @@ static void poll_once(struct pool *p) /* called and left with the lock; p->polli
 	/* New connections first: what they have sent is in the next batch. No other thread polls meanwhile, so the event is not seen twice. */
 	for (int i = 0; i < n; i++) {
 		uint32_t index = (uint32_t)ev[i].data.u64;
-		if (ev[i].data.u64 != WAKE && index < p->o.items_n && item_at(p, index)->listening)
+		if (ev[i].data.u64 < CALL && index < p->o.items_n && item_at(p, index)->listening)
 			p->o.accept(p->o.arg, item_at(p, index));
 	}
 	pthread_mutex_lock(&p->lock);
 	for (int i = 0; i < n; i++) {
 		uint32_t index = (uint32_t)ev[i].data.u64, generation = (uint32_t)(ev[i].data.u64 >> 32);
-		if (ev[i].data.u64 == WAKE || index >= p->o.items_n)
+		if (ev[i].data.u64 >= CALL || index >= p->o.items_n)
 			continue;
 		struct pool_item *it = item_at(p, index);
 		if (it->listening || atomic_load(&it->generation) != generation)
@@ -244,11 +261,16 @@ static void poll_once(struct pool *p) /* called and left with the lock; p->polli
 	}
 }
 
-static void run_item(struct pool_item *it)
+/* Called without the lock, by one that is counted as running; left with the lock, and not counted. */
+static void run_item(struct pool *p, struct pool_item *it)
 {
 	count(COUNT_threads_busy);
 	it->run(it);
 	count_sub(COUNT_threads_busy, 1);
+	pthread_mutex_lock(&p->lock);
+	if (!blocks)
+		p->running--;
+	blocks = false;
 }
 
 /* Waits to be called, for POOL_IDLE_MS. Called with the lock, left without it. ROLE_NONE: nobody called. */
@@ -284,9 +306,9 @@ static void thread_loop(struct pool *p)
 	while (!p->stop) {
 		struct pool_item *it = dequeue(p);
 		if (it != NULL) {
+			p->running++;
 			pthread_mutex_unlock(&p->lock);
-			run_item(it);
-			pthread_mutex_lock(&p->lock);
+			run_item(p, it);
 		} else if (!p->polling) {
 			p->polling = true;
 			poll_once(p);
@@ -294,8 +316,9 @@ static void thread_loop(struct pool *p)
 		} else {
 			idle(p, &me);
 			if (me.role == ROLE_RUN)
-				run_item(me.item);
-			pthread_mutex_lock(&p->lock);
+				run_item(p, me.item);
+			else
+				pthread_mutex_lock(&p->lock);
 			if (me.role == ROLE_POLL) {
 				poll_once(p);
 				p->polling = false;

@@ -46,7 +46,9 @@ bool pool_park(struct pool_item *);
 void pool_item_parked(struct pool_item *); /* a new owner's item, before pool_watch */
 /* Takes a parked item for oneself (time-outs): true when it was parked and is now running by the caller. */
 bool pool_seize(struct pool_item *);
-void pool_submit(struct pool *, struct pool_item *); /* runs it as soon as a thread is there; for jobs, and items that the caller runs */
+/* Runs it as soon as a thread is there: one that is running and comes back, the one in epoll, or another. From any thread. For jobs, and
+ * for items that the caller owns (is running). */
+void pool_submit(struct pool *, struct pool_item *);
 /* The calling handler is about to wait or to work for long: others take over the queue and epoll. */
 void pool_blocking(struct pool *);
 /* Are there threads left for something that could as well not be done? */

@@ -81,66 +81,103 @@ static void score(struct request *r, int step)
 	}
 }
 
-static void begin(struct request *r, struct conn *c)
+static struct request *begin(struct conn *c)
 {
-	arena_reset(&thread_self->arena);
-	*r = (struct request){ .worker = c->worker, .conn = c, .arena = &thread_self->arena, .started = clock_wall(),
-	                       .started_mono = clock_mono(), .served_age = -1, .reason = REASON_error_page };
+	struct request *r = thread_self->spare;
+	struct arena arena = { 0 };
+	if (r != NULL) {
+		thread_self->spare = NULL;
+		arena = r->own;
+	} else {
+		r = xmalloc(sizeof *r);
+		arena_init(&arena);
+	}
+	arena_reset(&arena);
+	*r = (struct request){ .worker = c->worker, .conn = c, .own = arena, .started = clock_wall(), .started_mono = clock_mono(), .served_age = -1,
+	                       .reason = REASON_error_page };
+	r->arena = &r->own;
+	count(COUNT_requests_open);
 	request_id_new(r->id);
 	headers_init(&r->http.headers, r->arena);
 	headers_init(&r->response.headers, r->arena);
+	return r;
 }
 
-static int run(struct request *r, enum req_step first)
+void request_spare_free(struct request *r)
+{
+	if (r != NULL)
+		arena_fini(&r->own);
+	free(r);
+}
+
+static enum request_end finish(struct request *r)
 {
 	struct conn *c = r->conn;
-	for (r->step = first;;) {
-		score(r, (int)r->step);
-		if (r->step == STEP_record)
-			break;
-		enum req_step next = steps[r->step].run(r);
-		INVARIANT(next < STEP_MAX && steps[r->step].to & 1u << next && next > r->step);
-		r->step = next;
-	}
-	step_record(r);
 	object_close(&r->object);
 	httpc_end(&r->xfer);
 	score(r, -1);
+	enum request_end end = REQUEST_NEXT;
 	if (r->broken || c->fd < 0)
-		return -1;
-	if (!r->framing.keep_alive || atomic_load_explicit(&heritage.shared.state->draining, memory_order_relaxed))
-		return 0;
-	return 1;
+		end = REQUEST_DEAD;
+	else if (!r->framing.keep_alive || atomic_load_explicit(&heritage.shared.state->draining, memory_order_relaxed))
+		end = REQUEST_LAST;
+	c->request = NULL;
+	count_sub(COUNT_requests_open, 1);
+	if (thread_self->spare == NULL)
+		thread_self->spare = r;
+	else
+		request_spare_free(r);
+	return end;
 }
 
-int request_run(struct conn *c, struct str head)
+static enum request_end run(struct request *r, enum req_step first)
 {
-	struct request r;
+	for (r->step = first; r->step != STEP_record;) {
+		score(r, (int)r->step);
+		enum req_step next = steps[r->step].run(r);
+		if (next == STEP_REST) {
+			score(r, -1);
+			r->conn->request = r;
+			return REQUEST_RESTS;
+		}
+		INVARIANT(next < STEP_MAX && steps[r->step].to & 1u << next && next > r->step);
+		r->step = next;
+	}
+	score(r, STEP_record);
+	step_record(r);
+	return finish(r);
+}
+
+bool request_rest(struct conn *c) { return !httpc_when_head(c->request->fetching.xfer, conn_wakes, c); }
+
+enum request_end request_resume(struct conn *c) { return run(c->request, c->request->step); }
+
+enum request_end request_run(struct conn *c, struct str head)
+{
+	struct request *r = begin(c);
 	const struct settings *s = conf();
 	const struct http1_limits limits = { .line = s->line_max, .head = s->head_max, .fields = (unsigned)s->fields_max };
-	begin(&r, c);
 	count(COUNT_requests);
-	int e = http1_request(head, c->in_tunnel ? &c->tunnel : NULL, &limits, r.arena, &r.http, &r.framing, &r.target);
+	int e = http1_request(head, c->in_tunnel ? &c->tunnel : NULL, &limits, r->arena, &r->http, &r->framing, &r->target);
 	if (e < 0) {
 		count(COUNT_requests_bad);
-		r.framing.keep_alive = false;
-		request_error(&r, e, r.framing.problem);
-		return run(&r, STEP_deliver);
+		r->framing.keep_alive = false;
+		request_error(r, e, r->framing.problem);
+		return run(r, STEP_deliver);
 	}
-	if (r.framing.body == BODY_CHUNKED)
-		http1_chunked_init(&r.chunked, r.arena, NULL);
-	r.body_left = r.framing.body == BODY_LENGTH ? r.framing.length : r.framing.body == BODY_CHUNKED ? -1 : 0;
-	return run(&r, STEP_route);
+	if (r->framing.body == BODY_CHUNKED)
+		http1_chunked_init(&r->chunked, r->arena, NULL);
+	r->body_left = r->framing.body == BODY_LENGTH ? r->framing.length : r->framing.body == BODY_CHUNKED ? -1 : 0;
+	return run(r, STEP_route);
 }
 
-int request_refuse(struct conn *c, int err, const char *problem)
+enum request_end request_refuse(struct conn *c, int err, const char *problem)
 {
-	struct request r;
-	begin(&r, c);
+	struct request *r = begin(c);
 	count(COUNT_requests);
 	count(COUNT_requests_bad);
-	request_error(&r, err, problem);
-	return run(&r, STEP_deliver);
+	request_error(r, err, problem);
+	return run(r, STEP_deliver);
 }
 
 /* Silence is limited, and so is trickling. */

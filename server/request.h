@@ -1,24 +1,28 @@
 /* request.h - one request on its way (tbl/steps.h): what each step found out, in the order in which they do.
- * It lives on its handler's stack; everything it points to is in the thread's arena or registered with defer. */
+ * Everything it points to is in its arena. While its origin is waited for it rests, and costs no thread. */
 #pragma once
 #include "../common/httpc.h"
 #include "../policy/judge.h"
 #include "../s3/object.h"
 #include "conn.h"
 #include "errorpage.h"
+#include "fetch.h"
 #include "http1.h"
 
 enum req_step {
 #define STEP(name, to, text) STEP_##name,
 #include "tbl/steps.h"
-	STEP_MAX
+	STEP_MAX,
+	STEP_REST = STEP_MAX /* what the step waits for is not there yet: the request rests, and the step is run again when it is */
 };
 
+/* On the heap with an arena of its own, for a request that rests outlives its handler's turn; a thread keeps a spare one. */
 struct request {
 	/* who asks */
 	struct worker *worker;
 	struct conn *conn;
-	struct arena *arena;
+	struct arena *arena;              /* = &own */
+	struct arena own;
 	char id[37];
 	int64_t started, started_mono;    /* ms */
 	enum req_step step;
@@ -45,6 +49,8 @@ struct request {
 	struct judgement judgement;
 	enum reason reason;
 
+	struct fetching fetching;         /* from obtain to answer */
+
 	/* what is answered: exactly one of page, object and xfer is the body's source (none: no body) */
 	struct http_response response;    /* status and end-to-end fields */
 	struct meta meta;                 /* of a response that is or will be stored */
@@ -62,10 +68,17 @@ struct request {
 	uint64_t bytes_sent;
 };
 
-/* Runs one request whose head is complete. > 0: the connection goes on, 0: it must be closed gently, < 0: it is dead or not ours any more. */
-int request_run(struct conn *, struct str head);
-/* The head is not HTTP that we take (err: -ERR_X): says so to the client. 0 when said, < 0 when not even that. */
-int request_refuse(struct conn *, int err, const char *problem);
+/* Runs one request whose head is complete. REQUEST_NEXT: the connection goes on, REQUEST_LAST: it must be closed gently, REQUEST_DEAD: it is
+ * dead or not ours any more. REQUEST_RESTS: it is conn->request; request_rest, then request_resume. */
+enum request_end { REQUEST_DEAD = -1, REQUEST_LAST = 0, REQUEST_NEXT = 1, REQUEST_RESTS = 2 };
+enum request_end request_run(struct conn *, struct str head);
+/* The last thing that its handler does with the connection: true, it rests, and conn_wakes is called when it can go on; false: it
+ * can already. */
+bool request_rest(struct conn *);
+enum request_end request_resume(struct conn *);
+void request_spare_free(struct request *);
+/* The head is not HTTP that we take (err: -ERR_X): says so to the client. */
+enum request_end request_refuse(struct conn *, int err, const char *problem);
 
 /* The next bytes of the request's body, decoded, into buf: > 0, 0 at the end, -ERR_X. Sends nothing. */
 int64_t request_body(struct request *, void *buf, size_t n);

@@ -11,12 +11,6 @@
 #define COMMIT_NAPS 50     /* a commit takes some 10 ms; a busy disk more */
 #define ROUNDS 6   /* claims of one request: a writer that dies, a variant that differs, somebody's revalidation; then alone */
 
-static bool client_left(void *arg)
-{
-	struct request *r = arg;
-	return conn_gone(r->conn);
-}
-
 static void interim(void *arg, const struct http_response *resp)
 {
 	struct request *r = arg;
@@ -76,20 +70,34 @@ static enum req_step use(struct request *r, struct fetched *got)
 	return STEP_deliver;
 }
 
+/* Sends the request to the origin; its answer is the next step's. */
 static enum req_step fetch(struct request *r, struct fill **fill)
 {
 	const struct judge_options opt = judge_settings(conf());
-	struct fetched got;
 	struct fetch_ask ask = { .worker = r->worker, .plan = &r->plan, .request = &r->http, .stored = r->has_stored ? &r->stored : NULL,
-	                               .conditional = r->has_stored && r->judgement.conditional, .fill = fill, .interim = interim, .abandoned = client_left, .arg = r };
+	                         .conditional = r->has_stored && r->judgement.conditional, .fill = fill, .interim = interim, .arg = r };
 	if (!r->has_stored && fill != NULL) {
 		if (r->has_part && judge_rest(&opt, &r->part, clock_wall(), r->arena, &ask.range, &ask.if_range))
 			ask.part = &r->part;
 		else
 			ask.range = judge_wants_part(&r->plan, &r->http);
 	}
-	fetch_object(&ask, r->arena, &got);
-	return use(r, &got);
+	fetch_begin(&r->fetching, &ask, r->arena);
+	return STEP_answer;
+}
+
+enum req_step step_answer(struct request *r)
+{
+	if (fetch_answer(&r->fetching, 0) || (r->conn->nudged && conn_gone(r->conn) && fetch_abandon(&r->fetching)))
+		return use(r, &r->fetching.got);
+	return STEP_REST;
+}
+
+/* Is all of its body there? Then only its commit is to come. */
+static bool whole(const struct fill *fill)
+{
+	int64_t total = fill_total(fill);
+	return total >= 0 && fill_ready(fill, total > 0 ? (uint64_t)total - 1 : 0);
 }
 
 /* What came just now may not be used unasked (no-cache), but asked about. Its bytes are all there, and its document is a commit away:
@@ -97,8 +105,7 @@ static enum req_step fetch(struct request *r, struct fill **fill)
 static bool await_commit(struct request *r, struct fill *fill)
 {
 	const struct timespec nap = { 0, COMMIT_NAP_MS * 1000000 };
-	int64_t total = fill_total(fill);
-	if (total < 0 || !fill_ready(fill, total > 0 ? (uint64_t)total - 1 : 0))
+	if (!whole(fill))
 		return false;
 	for (int i = 0; i < COMMIT_NAPS; i++) {
 		struct str id = r->fetch_id;
@@ -127,8 +134,11 @@ static enum req_step join(struct request *r, struct fill **fill, bool *alone)
 			return fail(r, -ERR_CLIENT_GONE, "");
 		}
 	if (e == 0 && meta_decode(record, r->arena, &r->meta) == 0 && judge_may_join(&r->plan, &r->http, &r->meta, clock_wall())) {
-		r->has_meta = r->joined = true; /* not a hit: the origin's answer to somebody else's request (RFC 9211 2.6, collapsed) */
-		r->reason = REASON_joined;
+		/* Not a hit but the origin's answer to somebody else's request (RFC 9211 2.6, collapsed), unless all of it was there when we came. */
+		r->has_meta = true;
+		r->cached = whole(*fill);
+		r->joined = !r->cached;
+		r->reason = r->cached ? REASON_cache_hit_fresh : REASON_joined;
 		r->response.status = (int)r->meta.status;
 		r->response.reason = r->meta.reason;
 		r->response.headers = r->meta.headers;

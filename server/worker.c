@@ -28,7 +28,6 @@ static void thread_start(void *arg, unsigned number)
 	sigset_t all;
 	struct thread *t = xcalloc(1, sizeof *t);
 	t->number = number;
-	arena_init(&t->arena);
 	if (number < SCORE_THREADS)
 		t->score = &heritage.shared.scoreboard->procs[w->place].threads[number];
 	thread_self = t;
@@ -42,7 +41,7 @@ static void thread_end(void *arg, unsigned number)
 {
 	(void)arg, (void)number;
 	struct thread *t = thread_self;
-	arena_fini(&t->arena);
+	request_spare_free(t->spare);
 	free(t);
 	thread_self = NULL;
 }

@@ -43,7 +43,7 @@ struct worker {
 /* What belongs to a handler thread. */
 struct thread {
 	unsigned number;
-	struct arena arena;          /* the request's */
+	struct request *spare;       /* kept for the next request, with its arena */
 	struct score_thread *score;  /* NULL when there are more threads than places */
 	uint64_t random[4];
 	char in[THREAD_BUFFER], out[THREAD_BUFFER];
