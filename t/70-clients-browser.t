@@ -64,7 +64,9 @@ sub browse {
 		--disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync --disable-extensions --disable-dev-shm-usage --disable-default-apps),
 		'--no-default-browser-check', '--disable-features=OptimizationHints,MediaRouter,Translate,NetworkTimeServiceQuerying', '--timeout=20000',
 		"--user-data-dir=$profile/data", '--proxy-server=' . $proxy->url, '--proxy-bypass-list=<-loopback>', @more, $url);
+	my $t0 = Time::HiRes::time();
 	my $s = $p->wait(60 * Lab::slow());
+	note sprintf "%.1f s for %s", Time::HiRes::time() - $t0, $url;
 	is $s, 0, "the browser ends well" or diag last_lines(slurp($err), 10);
 	return slurp($out) // '';
 }
