@@ -33,6 +33,8 @@ my $origin = origin(
 	'/expect' => sub { my ($c) = @_; $c->send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"); $c->read_body; 1 },
 	'/file' => { size => 700000, cc => 'max-age=600' },
 	'/file2' => { size => 700000, seed => 2, cc => 'max-age=600' },
+	'/websocket' => sub { my ($c) = @_; $c->send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"); $c->fill; 0 },
+	'/endless' => sub { my ($c) = @_; $c->send("HTTP/1.1 200 OK\r\nCache-Control: max-age=100\r\n\r\n"); $c->send('z' x (1 << 20)), sleep 0.004 for 1 .. 4000; 0 },
 	'*' => sub {
 		my ($c, $req) = @_;
 		if ($req->{target} =~ m{^/trickle}) { $c->send("HTTP/1.1 200 OK\r\nCache-Control: max-age=100\r\n\r\n"); $c->send('x'), sleep 0.2 for 1 .. 600 }
@@ -143,8 +145,27 @@ subtest 'clients that only connect leave descriptors for the others' => sub {
 	is $wires[1]->get($origin->url('/file2'), $authority)->status, 200, 'a miss';
 	@wires = ();
 	ok $few->curl($origin->url('/file'))->hit, 'nothing was forgotten';
+	@wires = map {
+		my $w = $few->wire;
+		$w->send("GET http://$authority/websocket HTTP/1.1\r\nHost: $authority\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+		sleep 0.02;
+		$w;
+	} 1 .. 40;
+	ok $few->wait_metrics(sub { $_->{tunnels_open} >= 10 }, 10, 'WebSockets'), 'WebSockets, as many as there may be';
+	my ($worker) = $few->pids('worker');
+	cmp_ok scalar(() = glob "/proc/$worker/fd/*"), '<', 75, '… leave descriptors as well';
+	@wires = ();
 	cmp_ok scalar(() = $few->log =~ /accept:/g), '<=', 1, 'nor is the log flooded';
 	$few->stop;
+};
+
+subtest 'a stream that never ends does not fill the disk for nobody' => sub {
+	my $w = $proxy->wire;
+	my $failed = $proxy->metrics->{fills_failed};
+	$w->send("GET http://$authority/endless HTTP/1.1\r\nHost: $authority\r\n\r\n");
+	ok defined $w->exactly(100000), 'its only client reads a little';
+	$w->reset;
+	ok $proxy->wait_metrics(sub { $_->{fills_failed} > $failed }, 30, 'the fill to be given up'), '… and goes: it is given up before its end';
 };
 
 is $proxy->stop, 0, 'it stops';
