@@ -120,6 +120,20 @@ static bool await_commit(struct request *r, struct fill *fill)
 	return false;
 }
 
+/* An answer that came after our request is as good as one to it. One that was there before is a stored response like others, though its
+ * document may still be on the way: only what is fresh may be used unasked (RFC 9111 4). */
+static bool good_for_us(struct request *r)
+{
+	const struct judge_options opt = judge_settings(conf());
+	int64_t now = clock_wall();
+	if (!judge_may_join(&r->plan, &r->http, &r->meta, now))
+		return false;
+	if (r->meta.response_time >= r->started)
+		return true;
+	struct judgement j = judge_stored(&opt, &r->plan, &r->http, &r->meta, now, false);
+	return j.verdict == VERDICT_HIT;
+}
+
 /* Somebody else fetches it. STEP_MAX: look again. */
 static enum req_step join(struct request *r, struct fill **fill, bool *alone)
 {
@@ -133,7 +147,7 @@ static enum req_step join(struct request *r, struct fill **fill, bool *alone)
 			fill_leave(fill);
 			return fail(r, -ERR_CLIENT_GONE, "");
 		}
-	if (e == 0 && meta_decode(record, r->arena, &r->meta) == 0 && judge_may_join(&r->plan, &r->http, &r->meta, clock_wall())) {
+	if (e == 0 && (e = meta_decode(record, r->arena, &r->meta)) == 0 && good_for_us(r)) {
 		/* Not a hit but the origin's answer to somebody else's request (RFC 9211 2.6, collapsed), unless all of it was there when we came. */
 		r->has_meta = true;
 		r->cached = whole(*fill);

@@ -117,7 +117,7 @@ for my $trickling (0, 1) {
 		}
 		cmp_ok $worst, '<', $quick, 'others were served quickly all the time';
 		$_->{wire}->close for @all;
-		ok $p->wait_metrics(sub { $_->{connections_open} == 0 && $_->{threads_busy} == 0 }, 5, 'all to be given back'), 'no connection and no thread is held any more';
+		ok $p->wait_metrics(sub { $_->{connections_open} == 0 && $_->{requests_open} == 0 && $_->{threads_busy} == 0 }, 5, 'all to be given back'), 'no connection and no thread is held any more';
 		cmp_ok $p->metrics->{client_timeouts}, '>=', $trickling ? 3 : 6, 'client_timeouts counts them';
 		is $origin->hits('/upload'), 0, 'no half upload looks like a whole one to the origin';
 		is $p->stop, 0, 'it ends well';
@@ -129,11 +129,11 @@ subtest 'a client that takes nothing of a large response is ended, and holds up 
 	is $p->curl($origin->url('/stored'))->status, 200, 'stored';
 	my $began = time;
 	my @stalled = map { asking($p, $_) } '/big', '/stored', '/filling';
-	ok $p->wait_metrics(sub { $_->{threads_busy} >= 3 }, 5, 'three handlers at work'), 'three stall';
+	ok $p->wait_metrics(sub { $_->{requests_open} >= 3 }, 5, 'three requests'), 'three stall';
 	my $r = $p->curl($origin->url('/filling'));
 	same $r->body, pattern($big), 'the object that one of them began to fetch is there for the next';
 	cmp_ok quick($p), '<', $quick, '… and others are served quickly';
-	ok $p->wait_metrics(sub { $_->{threads_busy} == 0 && $_->{connections_open} == 0 }, 10, 'them to be ended'), 'they are ended';
+	ok $p->wait_metrics(sub { $_->{threads_busy} == 0 && $_->{requests_open} == 0 && $_->{connections_open} == 0 }, 10, 'them to be ended'), 'they are ended';
 	cmp_ok time - $began, '<', $bound + 5 * slow(), '… after a bounded time';
 	ok $origin->wait_event('gone', 1, 5), '… the origin of what is not stored is let go';
 	cmp_ok $p->metrics->{client_timeouts}, '>=', 3, '… client_timeouts';
@@ -160,7 +160,7 @@ subtest 'a client that vanishes leaves nothing behind, at once' => sub {
 			my $w = $how->($p);
 			$w->$way;
 			undef $w;
-			ok $p->wait_metrics(sub { $_->{connections_open} == 0 && $_->{threads_busy} == 0 }, 4, 'it to be given back'), ($way eq 'close' ? 'FIN ' : 'RST ') . $name;
+			ok $p->wait_metrics(sub { $_->{connections_open} == 0 && $_->{requests_open} == 0 && $_->{threads_busy} == 0 }, 4, 'it to be given back'), ($way eq 'close' ? 'FIN ' : 'RST ') . $name;
 		}
 	}
 	is $origin->hits('/upload'), 0, 'no half upload looks like a whole one to the origin';

@@ -88,6 +88,21 @@ subtest 'what is stale is validated, and a 304 renews its fields' => sub {
 	is $origin->hits('/changed'), 2, '… with one request';
 };
 
+subtest 'what is not fresh is not reused, however soon' => sub {
+	my $w = $proxy->wire;
+	for my $i (1 .. 5) {
+		for my $how ('none', 'zero', 'no-cache') {
+			my $path = "/unfresh-$how-$i";
+			$origin->set($path => { body => 'now', $how eq 'none' ? () : (cc => $how eq 'zero' ? 'max-age=0' : 'no-cache') }) if $i == 1;
+			$w->get($origin->url("/unfresh-$how-1?$i"), 'x') for 1, 2;
+		}
+	}
+	for my $how ('none', 'zero', 'no-cache') {
+		my @wrong = grep { $origin->hits("/unfresh-$how-1?$_") != 2 } 1 .. 5;
+		is scalar(@wrong), 0, "$how: the origin was asked each time";
+	}
+};
+
 subtest 'what must not be stored is not' => sub {
 	for (['/nostore'], ['/private'], ['/auth', '-H', 'Authorization: Bearer x'], ['/vary-star'], ['/nostore-request', '-H', 'Cache-Control: no-store']) {
 		my ($path, @args) = @$_;

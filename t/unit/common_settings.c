@@ -115,7 +115,7 @@ test_table(void)
 	}
 	is_int(conf()->port, 8080, "a port");
 	is_int(conf()->drain_ms, 30000, "seconds are kept in ms");
-	is_int(conf()->commit_ms, 10, "fractions of them too");
+	is_int(conf()->commit_ms, 50, "fractions of them too");
 	is_int(conf()->chunk_size, 32 << 20, "sizes are kept in bytes");
 	is_int(conf()->access_log_headers.n, 13, "a list");
 	is_str(str_c(conf()->access_log_headers.v[12]), STR("x-amz-request-id"), "its last member");
