@@ -67,7 +67,7 @@ subtest 'never what is being read or filled' => sub {
 	my $c = $p->curl_bg($origin->url('/big?grows'));
 	ok $origin->wait_paused($paused + 1), 'an object grows until there is too much';
 	ok $p->wait_metrics(sub { $_->{evicted} >= 4 * 16 }, 10), 'others are evicted' or diag $p->log;
-	is scalar(grep { m{/fill-} } files($p->state_dir . '/store/tmp')), 9 * 16, 'the growing one has all its pieces';
+	ok wait_until(sub { 9 * 16 == grep { m{/fill-} } files($p->state_dir . '/store/tmp') }, 5), 'the growing one has all its pieces';
 	$origin->resume;
 	same $c->wait->body, $big, 'it arrives whole';
 	same $w->exactly(12 * $MB - 100000), substr($read, 100000), 'the slow client gets all of its object';
