@@ -18,6 +18,7 @@ use File::Temp 'tempdir';
 use IO::Socket::INET;
 use JSON::PP;
 use POSIX ':sys_wait_h';
+use Scalar::Util ();
 use Test::More;
 use Time::HiRes 'time', 'sleep';
 use Lab::Origin;
@@ -198,7 +199,9 @@ sub load_origin {
 
 sub proxy { return Lab::Proxy->start("$dir/proxy." . ++$Lab::seq, @_) }
 
-END { unwatch($_) for () }
+# Before File::Temp's END, which runs later than ours, removes the folders that they write to.
+our @proxies;
+END { $_->DESTROY for grep { defined } @proxies }
 
 # ---- a process of ours
 package Lab::Process;
@@ -273,6 +276,8 @@ sub start {
 	$o{upstream_ca} //= Lab::lab_ca();
 	$o{drain_seconds} //= 5;
 	my $self = bless { state => $state, health => $health, options => {%o}, env => $env // {}, args => $args // [], owner => $$ }, $class;
+	push @Lab::proxies, $self;
+	Scalar::Util::weaken($Lab::proxies[-1]);
 	return $self if $expect;
 	$self->launch;
 	return $self;

@@ -138,6 +138,11 @@ sub clients_rounds {
 		my ($o, @cmd) = with_timeout($seconds, $c{run}->($d, $proxy));
 		my $t0 = time;
 		my ($s, $out) = run_cmd($o, @prefix, @cmd);
+		if ($s != 0 && !@prefix && (run_cmd(with_timeout($c{straight} // 40, $c{run}->(fresh_dir()))))[0] != 0) {
+			diag "the registry of $c{name} fails now without a proxy too; the rest is left out: ", last_lines($out);
+			done_testing;
+			exit 0;
+		}
 		is $s, 0, "$c{name}, $label: it works" or diag last_lines($out, 15);
 		note sprintf '%s, %s: %.1f s', $c{name}, $label, time - $t0;
 		is_deeply $c{result}->($d), $want, '… and gets what it gets without a proxy';
