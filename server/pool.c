@@ -102,6 +102,7 @@ bool pool_park(struct pool_item *it)
 }
 
 void pool_item_parked(struct pool_item *it) { atomic_store(&it->state, ITEM_PARKED); }
+bool pool_is_parked(struct pool_item *it) { return atomic_load_explicit(&it->state, memory_order_relaxed) == ITEM_PARKED; }
 
 bool pool_seize(struct pool_item *it)
 {

@@ -44,6 +44,7 @@ void pool_unlisten(struct pool *, int fd);
 /* The item has nothing to do until its fd is readable again. false: an event came meanwhile, go on running. */
 bool pool_park(struct pool_item *);
 void pool_item_parked(struct pool_item *); /* a new owner's item, before pool_watch */
+bool pool_is_parked(struct pool_item *);   /* just now: for statistics */
 /* Takes a parked item for oneself (time-outs): true when it was parked and is now running by the caller. */
 bool pool_seize(struct pool_item *);
 /* Runs it as soon as a thread is there: one that is running and comes back, the one in epoll, or another. From any thread. For jobs, and

@@ -30,6 +30,7 @@ struct worker {
 	_Atomic unsigned conns_high;     /* slots above it were never used */
 	pthread_mutex_t lock;
 	struct conn *free;               /* under lock */
+	_Atomic uint64_t parked;         /* connections, when they were last looked through */
 	_Atomic unsigned open, background;
 	_Atomic bool blind;              /* the last lookup found no database: health says so until one succeeds */
 	int64_t accept_said;             /* mono; the polling thread's: when it was last said that accepting fails */

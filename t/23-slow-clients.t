@@ -185,6 +185,7 @@ subtest 'slowloris: 500 half heads and half handshakes cost no threads' => sub {
 		}
 	}
 	ok $p->wait_metrics(sub { $_->{connections_open} >= 500 && $_->{threads_busy} == 0 }, 10, '500 connections'), '500 connections are open, no handler is at work';
+	ok $p->wait_metrics(sub { $_->{connections_parked} >= 500 }, 5, 'connections_parked'), '… connections_parked says so';
 	my $threads = $p->metrics->{threads};
 	cmp_ok $threads, '<=', $before + 6, "handler threads: $before before, $threads with them";
 	cmp_ok quick($p), '<', $quick, 'others are served quickly';
@@ -194,7 +195,7 @@ subtest 'slowloris: 500 half heads and half handshakes cost no threads' => sub {
 	$held[0]->send("\r\n\r\n");
 	is $held[0]->response->body, "hello\n", 'one that makes up its mind is served';
 	$_->close for @held;
-	ok $p->wait_metrics(sub { $_->{connections_open} == 0 }, 10, 'them to be forgotten'), 'gone, they are forgotten';
+	ok $p->wait_metrics(sub { $_->{connections_open} == 0 && $_->{connections_parked} == 0 }, 10, 'them to be forgotten'), 'gone, they are forgotten';
 	is $p->stop, 0, 'it ends well';
 };
 done_testing;
