@@ -46,6 +46,7 @@ struct request {
 	struct str fetch_id;              /* under which name the response would be stored; the fill's key */
 	uint32_t fill_epoch;              /* of s3/fill.h, before the lookup */
 	bool look_again;                  /* somebody else was at it meanwhile */
+	bool waited;                      /* … and we were there before the answer was */
 	struct judgement judgement;
 	enum reason reason;
 

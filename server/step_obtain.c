@@ -9,6 +9,7 @@
 
 #define COMMIT_NAP_MS 4
 #define COMMIT_NAPS 50     /* a commit takes some 10 ms; a busy disk more */
+#define SLICE_MS 1000      /* how often a wait looks whether its client is still there */
 #define ROUNDS 6   /* claims of one request: a writer that dies, a variant that differs, somebody's revalidation; then alone */
 
 static void interim(void *arg, const struct http_response *resp)
@@ -107,6 +108,7 @@ static bool await_commit(struct request *r, struct fill *fill)
 	const struct timespec nap = { 0, COMMIT_NAP_MS * 1000000 };
 	if (!whole(fill))
 		return false;
+	pool_blocking(r->worker->pool);
 	for (int i = 0; i < COMMIT_NAPS; i++) {
 		struct str id = r->fetch_id;
 		if (r->meta.status == 206) {
@@ -128,7 +130,7 @@ static bool good_for_us(struct request *r)
 	int64_t now = clock_wall();
 	if (!judge_may_join(&r->plan, &r->http, &r->meta, now))
 		return false;
-	if (r->meta.response_time >= r->started)
+	if (r->waited)
 		return true;
 	struct judgement j = judge_stored(&opt, &r->plan, &r->http, &r->meta, now, false);
 	return j.verdict == VERDICT_HIT;
@@ -141,12 +143,14 @@ static enum req_step join(struct request *r, struct fill **fill, bool *alone)
 	struct str record;
 	int64_t total;
 	int e;
-	pool_blocking(r->worker->pool);
-	while ((e = fill_wait_head(*fill, clock_mono() + 1000, r->arena, &record, &total)) == -ERR_TIMEOUT)
-		if (conn_gone(r->conn)) {
+	for (int64_t deadline = 0; (e = fill_wait_head(*fill, deadline, r->arena, &record, &total)) == -ERR_TIMEOUT; deadline = clock_mono() + SLICE_MS) {
+		if (deadline > 0 && conn_gone(r->conn)) {
 			fill_leave(fill);
 			return fail(r, -ERR_CLIENT_GONE, "");
 		}
+		r->waited = true;
+		pool_blocking(r->worker->pool);
+	}
 	if (e == 0 && (e = meta_decode(record, r->arena, &r->meta)) == 0 && good_for_us(r)) {
 		/* Not a hit but the origin's answer to somebody else's request (RFC 9211 2.6, collapsed), unless all of it was there when we came. */
 		r->has_meta = true;
@@ -194,7 +198,7 @@ static bool usable_now(struct request *r)
 	if (!r->has_stored)
 		return false;
 	/* confirmed or fetched while we waited: as good as our own asking, if it may be shared */
-	if (r->stored.response_time >= r->started && judge_may_join(&r->plan, &r->http, &r->stored, clock_wall()))
+	if ((r->waited ? r->stored.response_time >= r->started : r->stored.response_time > r->started) && judge_may_join(&r->plan, &r->http, &r->stored, clock_wall()))
 		return true;
 	r->judgement = judge_stored(&opt, &r->plan, &r->http, &r->stored, clock_wall(), false);
 	return r->judgement.verdict == VERDICT_HIT || r->judgement.verdict == VERDICT_HIT_AND_REVALIDATE;
