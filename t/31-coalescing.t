@@ -161,6 +161,98 @@ subtest 'the worker that fetches is killed before the head has come: clients of 
 	cmp_ok $origin->hits('/early'), '<=', 3, 'the origin was asked again, but not by each';
 	ok wait_until(sub { 2 == scalar $p->pids('worker') }, 10), 'there are two workers again';
 };
+# Holds the origin before its head until all of the crowd are there. how: [arguments of curl] for each of them
+sub held_crowd {
+	my ($path, $how, $scheme) = @_;
+	my ($paused, $open) = ($origin->paused, $proxy->metrics->{requests});
+	$origin->pause_after(-1, $path);
+	my @c = map { $proxy->curl_bg(@$_, $origin->url($path, $scheme // 'http')) } @$how;
+	ok $origin->wait_paused($paused + 1), 'the origin is asked';
+	ok $proxy->wait_metrics(sub { $_->{requests} - $open >= @c }, 20), 'all of the crowd are there';
+	$origin->resume;
+	return map { $_->wait } @c;
+}
+
+subtest 'a crowd whose members want different variants' => sub {
+	my %body = (gzip => pattern(300_000, 'gzip'), br => pattern(300_000, 'br'), '' => pattern(300_000, 'identity'));
+	my $various = origin('/v' => sub {
+		my ($c, $req) = @_;
+		my $coding = $req->{headers}{'accept-encoding'} // '';
+		sleep 1; # all of them come meanwhile
+		$c->respond({ cc => 'max-age=60', vary => 'Accept-Encoding', etag => "\"$coding\"", body => $body{$coding} // "what is $coding?", headers => $coding ne '' ? ['Content-Encoding' => $coding] : [] });
+	});
+	my @kinds = ('gzip', 'br', '');
+	my @c = map { my $k = $kinds[$_ % 3]; [$k, $proxy->curl_bg($k ne '' ? ('-H', "Accept-Encoding: $k") : (), $various->url('/v'))] } 0 .. 17;
+	my @bad = grep { $_->[1]->wait->body ne $body{$_->[0]} } @c;
+	is scalar(@bad), 0, 'each gets its own' or diag map { "wanted '$_->[0]', got " . $_->[1]{head} . "\n" } @bad;
+	my %asked;
+	$asked{$_->{headers}{'accept-encoding'} // ''}++ for $various->requests('/v');
+	is_deeply \%asked, { gzip => 1, br => 1, '' => 1 }, 'one request for each variant';
+	for my $k (@kinds) {
+		my $r = $proxy->curl($k ne '' ? ('-H', "Accept-Encoding: $k") : (), $various->url('/v'));
+		ok $r->hit, "'$k' is stored";
+		same $r->body, $body{$k}, '… unharmed';
+	}
+};
+
+subtest 'a crowd on something stale costs one 304' => sub {
+	$origin->set('/stale' => { cc => 'max-age=0', body => pattern(100_000, 'stale'), etag => '"s"', conditional => 1 });
+	$proxy->curl($origin->url('/stale'));
+	$origin->set('/stale' => { cc => 'max-age=60', body => pattern(100_000, 'stale'), etag => '"s"', conditional => 1 });
+	my @c = held_crowd('/stale', [map { $_ % 3 ? [] : ['-H', 'If-None-Match: "s"'] } 1 .. 24]);
+	is scalar(grep { $_->status == 200 && $_->body eq pattern(100_000, 'stale') } @c), 16, 'who asked for it gets it';
+	is scalar(grep { $_->status == 304 && $_->body eq '' } @c), 8, 'who has it already is told so';
+	is $origin->hits('/stale', 304), 1, 'the origin has confirmed it once';
+	is $origin->hits('/stale'), 2, '… and was asked nothing else';
+};
+
+subtest 'an error is each one\'s own, and nobody waits for another\'s' => sub {
+	for my $status (404, 503) {
+		my $path = "/error-$status";
+		$origin->set($path => { status => $status, body => "error $status" });
+		my @c = held_crowd($path, [map { [] } 1 .. 12]);
+		is scalar(grep { $_->status == $status && $_->body eq "error $status" } @c), 12, "$status: everybody gets it";
+		$origin->set($path => { body => 'well again', cc => 'max-age=60' });
+		is $proxy->curl($origin->url($path))->body, 'well again', '… and it is over when it is';
+	}
+	$origin->set('/error-kept' => { status => 404, body => 'not there', cc => 'max-age=60' });
+	my @c = held_crowd('/error-kept', [map { [] } 1 .. 12]);
+	is scalar(grep { $_->status == 404 && $_->body eq 'not there' } @c), 12, 'an error that may be stored: everybody gets it';
+	is $origin->hits('/error-kept'), 1, '… of one request';
+};
+
+subtest 'an origin that closes without an answer' => sub {
+	my $mute = origin('/x' => { delay => 0.3, raw => '' });
+	my $started = time;
+	my @c = map { $proxy->curl_bg($mute->url('/x')) } 1 .. 12;
+	is scalar(grep { $_->wait->status == 502 } @c), 12, 'everybody gets a 502';
+	cmp_ok $mute->hits('/x'), '<=', 6, 'the crowd shares the failure (' . $mute->hits('/x') . ' requests)';
+	cmp_ok time - $started, '<', 8 * slow(), '… soon';
+};
+
+subtest 'an origin that never answers' => sub {
+	my $p = proxy(workers => 3, upstream_read_timeout => 1);
+	$origin->pause_after(-1, '/never');
+	my $started = time;
+	my @c = map { $p->curl_bg($origin->url('/never')) } 1 .. 12;
+	my %status;
+	$status{$_->wait->status}++ for @c;
+	is_deeply \%status, { 504 => 12 }, 'everybody gets a 504';
+	cmp_ok time - $started, '<', 6 * slow(), '… within the read time-out, not one after the other';
+	is $origin->hits('/never'), 1, '… for one request';
+	$origin->resume;
+	same $p->curl($origin->url('/never'))->body, $whole, 'when it answers again, all is well';
+	$origin->pause_after(500_000, '/stalls');
+	@c = map { $p->curl_bg($origin->url('/stalls')) } 1 .. 6;
+	my @whole = grep { $_->wait->exit == 0 } @c;
+	is scalar(@whole), 0, 'one that falls silent in the middle: a broken body for everybody';
+	is scalar(grep { $_->body ne substr $whole, 0, 500_000 } @c), 0, '… with all that came';
+	$origin->resume;
+	my $r = $p->curl($origin->url('/stalls'));
+	ok !$r->hit, '… nothing was stored';
+	same $r->body, $whole, '… the next one gets all of it';
+};
+
 serves();
 is $proxy->stop, 0, 'it ends well';
 done_testing;
