@@ -350,7 +350,7 @@ subtest 'a CA of one\'s own: RSA from a file, ECDSA inline, a chain, certificate
 		ok !-e "$p->{state}/ca/mitmproxy-ca.pem", '… no other CA was made';
 		my $given = modes($p)->{'given-ca.pem'};
 		is $given, '0600', '… what was given inline is a file for its owner alone' if $name =~ /inline/;
-		key_is_certgens($p, traces($key));
+		key_is_certgens($p, traces($key)) unless $ENV{SAN} && $options->{env}; # a sanitizer's runtime has its own copy of the environment
 		is $p->stop, 0, '… it ends well';
 	}
 };
