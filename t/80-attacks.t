@@ -121,6 +121,7 @@ for my $attack ('trickle', 'hang', 'flood') {
 		is $few->curl($origin->url('/hello'))->status, 200, 'works';
 		my @wires = map { my $w = $few->wire; my $url = $origin->url("/$attack$_"); $w->send("GET $url HTTP/1.1\r\nHost: $authority\r\n\r\n"); sleep 0.05; $w } 1 .. 12;
 		sleep 0.5;
+		is $few->curl('--max-time', 20, $origin->url('/hello'))->status, 200, 'a hit is served while they are there' if $attack eq 'hang';
 		$_->reset for @wires;
 		my $r = $few->curl('--max-time', 20, $origin->url('/hello'));
 		is $r->status, 200, 'works afterwards';
