@@ -184,6 +184,11 @@ enum req_step step_pass(struct request *r)
 	pool_blocking(r->worker->pool);
 	if (r->framing.upgrade)
 		return STEP_tunnel;
+	if (!pool_spare(r->worker->pool)) { /* it holds its thread until the origin has answered: the last quarter is for what needs none that wait */
+		count(COUNT_threads_limited);
+		request_error(r, -ERR_BUSY, "too many requests wait for their origins");
+		return STEP_deliver;
+	}
 	for (int try = 1;; try++) {
 		if ((e = begin(r)) < 0)
 			return fail(r, e);

@@ -130,6 +130,16 @@ for my $attack ('trickle', 'hang', 'flood') {
 	};
 }
 
+subtest 'requests that nobody can share wait for hanging origins, but not with all threads' => sub {
+	my $few = proxy(threads => 8);
+	is $few->curl($origin->url('/hello'))->status, 200, 'works';
+	my @wires = map { my $w = $few->wire; $w->send("POST http://$authority/hang-post$_ HTTP/1.1\r\nHost: $authority\r\nContent-Length: 1\r\n\r\nx"); sleep 0.05; $w } 1 .. 16;
+	is $wires[-1]->response->status, 503, 'too many are told so';
+	is $few->curl('--max-time', 20, $origin->url('/hello'))->status, 200, 'a hit is served';
+	$_->reset for @wires;
+	$few->stop('QUIT');
+};
+
 subtest 'clients that only connect leave descriptors for the others' => sub {
 	my $low = lab_dir() . '/low';
 	my $binary = passsage();
