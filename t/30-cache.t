@@ -3,6 +3,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib $FindBin::Bin;
+use JSON::PP;
 use Lab;
 use Test::More;
 use POSIX 'strftime';
@@ -255,6 +256,141 @@ subtest 'a dead origin' => sub {
 	is $ask->('/p.deb')->body, 'package', 'the policy StaleIfError (a .deb)';
 	is $ask->('/must')->status, 502, 'must-revalidate is stronger';
 	is $ask->('/unknown')->status, 502, 'what is not stored is an error';
+};
+
+subtest 'an unsafe method invalidates what its answer names, too, of the same origin' => sub {
+	my $other = origin('*' => { cc => 'max-age=60', body => 'theirs' });
+	$origin->set('/create' => { status => 201, body => 'made', headers => [Location => '/list', 'Content-Location' => $origin->https('/item')] },
+	             '/elsewhere' => { status => 201, body => 'made', headers => [Location => $other->https('/theirs'), 'Content-Location' => $origin->url('/plain')] });
+	get($_) for qw(/list /item /bystander);
+	$proxy->curl($other->https('/theirs'));
+	$proxy->curl($origin->url('/plain'));
+	get('/create', '-d', 'x');
+	ok !get($_)->hit, "$_ is gone" for '/list', '/item';
+	ok get('/bystander')->hit, 'others stay';
+	get('/elsewhere', '-d', 'x');
+	ok $proxy->curl($other->https('/theirs'))->hit, 'another origin\'s is none of its business';
+	ok $proxy->curl($origin->url('/plain'))->hit, '… another scheme is another origin';
+	$origin->set('/varied' => { cc => 'max-age=60', vary => 'Accept-Language', body => 'v' });
+	get('/varied', '-H', "Accept-Language: $_") for 'de', 'fr';
+	get('/varied', '-X', 'DELETE');
+	ok !get('/varied', '-H', "Accept-Language: $_")->hit, "all variants go: $_" for 'de', 'fr';
+};
+
+subtest 'a cookie' => sub {
+	my ($miss, $hit) = twice('/cookie');
+	is $hit->header('set-cookie'), 'a=1', 'explicitly cacheable, it is the origin\'s wish' if $hit->hit;
+	$origin->set('/cookie-guess' => { lm => $old, headers => ['Set-Cookie' => 'a=1'], body => 'x' }, '/guess' => { lm => $old, body => 'x' });
+	ok !$_->hit, 'nobody guesses a lifetime for an answer with a cookie' for twice('/cookie-guess');
+	ok +(twice('/guess'))[1]->hit, '… as is done without one';
+};
+
+subtest 'stale-while-revalidate: nobody waits, the origin is asked once' => sub {
+	$origin->set('/swr' => { cc => 'max-age=0, stale-while-revalidate=60', body => 'old', etag => '"1"', conditional => 1 });
+	get('/swr');
+	$origin->set('/swr' => { cc => 'max-age=60', body => 'new', etag => '"2"', conditional => 1 });
+	my $paused = $origin->paused;
+	$origin->pause_after(-1, '/swr');
+	my @c = map { $proxy->curl_bg($origin->https('/swr')) } 1 .. 10;
+	is scalar(grep { $_->wait->body eq 'old' && $_->hit } @c), 10, 'ten get the stale one while the origin thinks';
+	ok $origin->wait_paused($paused + 1), '… which it does';
+	is $origin->hits('/swr'), 2, '… about one request';
+	$origin->resume;
+	ok wait_until(sub { get('/swr')->body eq 'new' }, 5), 'then there is the new one';
+	is $origin->hits('/swr'), 2, '… of that request';
+	$origin->set('/swr-304' => { cc => 'max-age=0, stale-while-revalidate=60', body => 'same', etag => '"1"', conditional => 1 });
+	get('/swr-304');
+	$origin->set('/swr-304' => { cc => 'max-age=60', body => 'same', etag => '"1"', conditional => 1 });
+	ok get('/swr-304')->hit, 'stale, served';
+	ok wait_until(sub { get('/swr-304'); $origin->hits('/swr-304', 304) == 1 }, 5), '… confirmed in the background, by one of them';
+	ok wait_until(sub { my $n = $origin->hits('/swr-304'); get('/swr-304'); $n == $origin->hits('/swr-304') }, 5), '… and fresh again';
+	$origin->set('/swr-over' => { cc => 'max-age=0, stale-while-revalidate=10', body => 'old', headers => [Age => 60] });
+	get('/swr-over');
+	$origin->set('/swr-over' => { cc => 'max-age=60', body => 'new' });
+	is get('/swr-over')->body, 'new', 'stale for longer than that: it is waited for';
+};
+
+# behaviour.md 2.3 and 2.4: what a policy does with what is stored, fresh or stale, while the origin answers so or so.
+subtest 'the policies, forced by a header of the request' => sub {
+	my $p = proxy(workers => 2, allow_policy_header => 'true');
+	my $seq = 0;
+	my sub ask { my ($policy, $path, @args) = @_; $p->curl('-H', "X-Passsage-Policy: $policy", @args, $origin->url($path)) }
+	my %new = (ok => { cc => 'max-age=60', body => 'new', etag => '"2"', conditional => 1 }, same => { cc => 'max-age=60', body => 'old', etag => '"1"', conditional => 1 },
+	           404 => { status => 404, body => 'gone' }, 403 => { status => 403, body => 'no' }, 500 => { status => 500, body => 'broken' });
+	for my $row ( # policy, stored as, the origin's next answer => what the client gets, does the origin hear of it
+		['Standard', 'fresh', 'ok', 'old', 0], ['Standard', 'stale', 'ok', 'new', 1], ['Standard', 'stale', 'same', 'old', 1],
+		['Standard', 'stale', 500, 'old', 1], ['Standard', 'stale', 404, 'gone', 1], ['Standard', 'stale', 403, 'no', 1],
+		['StaleIfError', 'fresh', 'ok', 'old', 0], ['StaleIfError', 'stale', 'ok', 'new', 1], ['StaleIfError', 'stale', 'same', 'old', 1],
+		['StaleIfError', 'stale', 500, 'old', 1], ['StaleIfError', 'stale', 404, 'old', 1], ['StaleIfError', 'stale', 403, 'old', 1],
+		['NoRefresh', 'fresh', 'ok', 'old', 0], ['NoRefresh', 'stale', 'ok', 'old', 0], ['NoRefresh', 'stale', 500, 'old', 0], ['NoRefresh', 'stale', 404, 'old', 0],
+		['AlwaysUpstream', 'fresh', 'ok', 'new', 1], ['AlwaysUpstream', 'stale', 'ok', 'new', 1], ['AlwaysUpstream', 'fresh', 404, 'gone', 1],
+		['NoCache', 'fresh', 'ok', 'new', 1], ['NoCache', 'stale', 500, 'broken', 1],
+	) {
+		my ($policy, $stored, $next, $want, $asked) = @$row;
+		my $path = '/policy' . ++$seq;
+		$origin->set($path => { cc => $stored eq 'fresh' ? 'max-age=60' : 'max-age=0', body => 'old', etag => '"1"', conditional => 1 });
+		is ask('Standard', $path)->body, 'old', "$policy, stored $stored, the origin says $next:";
+		$origin->set($path => $new{$next});
+		my $r = ask($policy, $path);
+		is $r->body, $want, "… the client gets '$want'";
+		is $r->header('x-proxy-policy'), $policy, '… and is told the policy';
+		is $origin->hits($path), 1 + $asked, $asked ? '… the origin was asked' : '… the origin was left alone';
+		my $after = $next ne 'ok' || !$asked || $policy eq 'NoCache' ? 'old' : 'new';
+		next if $want eq 'gone' || $want eq 'no';
+		ok wait_until(sub { ask('NoRefresh', $path)->body eq $after }, 5), "… stored is now '$after'"; # its document is committed some milliseconds later
+	}
+	for my $policy ('StaleIfError', 'NoRefresh', 'AlwaysUpstream', 'nocache') {
+		my $path = '/policy-miss' . ++$seq;
+		is ask($policy, $path)->body, 'default', "$policy, nothing stored: fetched";
+		is ask('NoRefresh', $path)->hit, $policy eq 'nocache' ? 0 : 1, '… and ' . ($policy eq 'nocache' ? 'not ' : '') . 'stored';
+	}
+	$origin->set('/policy-move' => { status => 301, cc => 'max-age=60', headers => [Location => '/there'], body => '' });
+	ask('Standard', '/policy-move');
+	ok ask('AlwaysUpstream', '/policy-move')->hit, 'AlwaysUpstream: a fresh redirect comes from the cache (2.4, 1)';
+	ask('Standard', '/policy-head');
+	wait_until(sub { ask('Standard', '/policy-head', '-H', 'Cache-Control: only-if-cached')->status == 200 }, 5);
+	ok ask('AlwaysUpstream', '/policy-head', '-I')->hit, '… and HEAD of what is fresh (2.3)';
+	ok !ask('AlwaysUpstream', '/policy-head')->hit, '… but no GET';
+	$origin->set('/policy-nc' => { cc => 'max-age=0', body => 'x' });
+	ask('NoRefresh', '/policy-nc');
+	ok ask('NoRefresh', '/policy-nc', '-H', 'Cache-Control: no-cache')->hit, 'NoRefresh: no wish of the client counts (2.2)';
+	is ask('What', '/policy-nc')->header('x-proxy-policy'), 'Standard', 'an unknown name: the usual rules';
+	is ask(' norefresh ', '/policy-nc')->header('x-proxy-policy'), 'NoRefresh', 'names are trimmed, and case does not matter';
+	is get('/policy-nc', '-H', 'X-Passsage-Policy: NoCache')->header('x-proxy-policy'), 'Standard', 'without the option the header is ignored';
+	is $p->curl($origin->url('/some.deb'))->header('x-proxy-policy'), 'StaleIfError', 'a built-in rule';
+	is ask('Standard', '/some.deb')->header('x-proxy-policy'), 'Standard', '… which the header overrides';
+};
+
+subtest 'document ids (behaviour.md 4.4) stand in the access record' => sub {
+	my $log = lab_dir() . '/access.json';
+	spew($log, '');
+	chmod 0666, $log;
+	my $p = proxy(access_log_file => $log);
+	my $w = $p->wire;
+	my @vectors = (
+		['http://example.com/', 'http/example.com/599370d5687c3fd078c314add6d37c2d714e57a5d9157d4a703cfcc0'],
+		['https://Example.COM:8443/A/b.tar.gz?b=2&a=1', 'https/example.com/1eb7c48b6a5295f2bb06bcb21cfcf06f72cc8891c5d34e0f55937b9a'],
+		['https://ex.com/f?X-Amz-Date=1&b=2&a=1&A=3&k=', 'https/ex.com/5d39b7431aec05f8e694d9882a7613f171ab1cb3b0e96df4aeb7b7a9'],
+		['https://ex.com/f?sig=abc', 'https/ex.com/a930673acaa220a10bcdf5825f2baf2794a32b307b51fa34c0c51fe6'],
+		['https://ex.com/f?sig=abc&q=a%20b+c%2Fd&u=%C3%A9', 'https/ex.com/1c0ed3a8b62180dc795cb663f359fb93a81dfb4a64de02a20fe2053f'],
+		['http://[::1]:8080/x?sv=1', 'http/::1/9a551fc21626b5f5249e9d528df7ccfb1529e56c52b1e0255ca45caa'],
+	);
+	for (@vectors) { # only-if-cached: nobody is asked for them
+		my ($url, $id) = @$_;
+		my ($host) = $url =~ m{//([^/]+)};
+		is $w->get($url, $host, 'Cache-Control: only-if-cached')->status, 504, $url;
+	}
+	$origin->set('/coded' => { cc => 'max-age=60', vary => 'Accept-Encoding', body => 'x', headers => ['Content-Encoding' => 'gzip'] });
+	$p->curl('-H', 'Accept-Encoding: gzip', $origin->url('/coded'));
+	$p->curl($origin->url('/plain'));
+	my @records;
+	my $json = JSON::PP->new;
+	wait_until(sub { @records = map { $json->decode($_) } split /\n/, slurp($log); @records == @vectors + 2 }, 5, 'the records');
+	is $records[$_]{cache_key}, $vectors[$_][1], "its id is $vectors[$_][1]" for 0 .. $#vectors;
+	like $records[-2]{cache_key}, qr{^http/localhost/[0-9a-f]{56}\+1326817f4c14e9d6a359aa1d62b9e77e572cc27155de1b818561199e$}, 'a variant has its key behind a +';
+	is $records[-2]{cache_vary}, 'Accept-Encoding', '… and the record says by what';
+	like $records[-1]{cache_key}, qr{^http/localhost/[0-9a-f]{56}$}, 'others have none';
+	is $records[-1]{url}, $origin->url('/plain'), 'url is the origin\'s';
 };
 
 subtest 'it outlives a restart' => sub {

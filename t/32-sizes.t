@@ -49,6 +49,7 @@ subtest 'every size in every framing, chunks of 64K' => sub {
 				same $hit->body, $want, '… unharmed';
 				is $hit->header('content-length'), $n, '… its length is known now';
 			}
+			wait_until(sub { $proxy->curl('-H', 'Cache-Control: only-if-cached', $url)->status == 200 }, 5, 'its document'); # a HEAD joins nobody's download
 			my $head = $proxy->curl('-I', $url);
 			is $head->header('content-length'), $n, '… HEAD says it too';
 			is $head->exit, 0, '… and sends no body';
@@ -170,8 +171,9 @@ subtest 'more than 4 GiB, with constant memory' => sub {
 		my $said = $r->header('content-length');
 		is $said, $how eq 'of unknown length' ? undef : $size, '… its length';
 		is read_huge($w, $size, !defined $said), $size, '… every byte is right';
+		# (a sanitizer keeps what was freed, up to a bound)
 		my $grown = peak($proxy) - $before;
-		cmp_ok $grown, '<', 16 * $K, "… and the worker has grown by $grown KiB";
+		cmp_ok $grown, '<', ($ENV{SAN} ? 400 : 16) * $K, "… and the worker has grown by $grown KiB";
 		note sprintf '%s: %.1f s', $how, time - $started;
 	}
 	is $origin->hits('/huge-stored'), 1, 'the origin was asked once';
