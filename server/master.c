@@ -219,15 +219,26 @@ static void prepare_trust(void)
 	free((char *)(uintptr_t)was.p);
 }
 
+static int daemon_ready = -1; /* told when the daemon can be left alone */
+
+/* The process that was started waits, so that its end and status are the start's: then run/pid is there, and requests are taken. */
 static void go_daemon(void)
 {
+	int p[2];
 	if (!conf()->daemon)
 		return;
+	if (pipe2(p, O_CLOEXEC) < 0)
+		die(EX_OSERR, "pipe: %s", strerror(errno));
 	pid_t pid = fork();
 	if (pid < 0)
 		die(EX_OSERR, "fork: %s", strerror(errno));
-	if (pid > 0)
-		_exit(0);
+	if (pid > 0) {
+		char c;
+		close(p[1]);
+		_exit(read(p[0], &c, 1) == 1 ? 0 : EX_SOFTWARE); /* why, it has said itself */
+	}
+	close(p[0]);
+	daemon_ready = p[1];
 	setsid();
 	int null = open("/dev/null", O_RDWR);
 	dup2(null, 0);
@@ -297,6 +308,7 @@ static void child_begin(unsigned place)
 	counters_use(heritage.shared.counters, place);
 	score_begin(place, title);
 	fd_close(&lifeline_master);
+	fd_close(&daemon_ready);
 	if (rows[c->kind].identity != KEEPS_CA) {
 		fd_close(&heritage.ca_fd);
 		fd_close(&heritage.ca_cert_fd);
@@ -511,6 +523,9 @@ static void supervise(const sigset_t *set)
 
 static void say_ready(void)
 {
+	if (daemon_ready >= 0 && write(daemon_ready, "", 1) < 0)
+		log_warn("nobody waits for the start any more: %s", strerror(errno));
+	fd_close(&daemon_ready);
 	if (conf()->daemon)
 		return;
 	log_info("passsage %s listens on port %u, %u workers, state in %s", PACKAGE_VERSION, heritage.port, workers_wanted(), conf()->state_dir);
