@@ -3,6 +3,7 @@
 #include "../common/clock.h"
 #include "../common/err.h"
 #include "../common/log.h"
+#include "../policy/key.h"
 #include "fetch.h"
 #include "request.h"
 #include "worker.h"
@@ -101,6 +102,12 @@ static bool whole(const struct fill *fill)
 	return total >= 0 && fill_ready(fill, total > 0 ? (uint64_t)total - 1 : 0);
 }
 
+/* Has it a validator? Else there is nothing to be won by waiting until it is stored. */
+static bool worth_asking_about(struct request *r)
+{
+	return headers_has(&r->meta.headers, STR("ETag")) || headers_has(&r->meta.headers, STR("Last-Modified")) || r->meta.status == 206;
+}
+
 /* What came just now may not be used unasked (no-cache), but asked about. Its bytes are all there, and its document is a commit away:
  * worth these milliseconds, where a second download is not. */
 static bool await_commit(struct request *r, struct fill *fill)
@@ -128,12 +135,12 @@ static bool good_for_us(struct request *r)
 {
 	const struct judge_options opt = judge_settings(conf());
 	int64_t now = clock_wall();
-	if (!judge_may_join(&r->plan, &r->http, &r->meta, now))
-		return false;
 	if (r->waited)
-		return true;
+		return judge_may_join(&r->plan, &r->http, &r->meta, now);
+	if (!vary_matches(&r->meta, &r->http.headers))
+		return false;
 	struct judgement j = judge_stored(&opt, &r->plan, &r->http, &r->meta, now, false);
-	return j.verdict == VERDICT_HIT;
+	return j.verdict == VERDICT_HIT || j.verdict == VERDICT_HIT_AND_REVALIDATE;
 }
 
 /* Somebody else fetches it. STEP_MAX: look again. */
@@ -165,7 +172,7 @@ static enum req_step join(struct request *r, struct fill **fill, bool *alone)
 		return STEP_deliver;
 	}
 	struct str grown_vary = e == 0 ? r->meta.vary : STR_NONE;
-	bool stored = e == 0 && grown_vary.n == 0 && await_commit(r, *fill);
+	bool stored = e == 0 && grown_vary.n == 0 && worth_asking_about(r) && await_commit(r, *fill);
 	fill_leave(fill);
 	if (stored)
 		return STEP_MAX;

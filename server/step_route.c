@@ -6,25 +6,34 @@
 #include "worker.h"
 #include <arpa/inet.h>
 
-static bool our_address(const struct request *r)
+/* The address that the client came to, as text; is it IPv6? Empty when it cannot be told. */
+static bool local_address(int fd, char text[INET6_ADDRSTRLEN])
 {
 	struct sockaddr_storage me;
 	socklen_t n = sizeof me;
-	char text[INET6_ADDRSTRLEN] = "";
+	text[0] = 0;
+	if (getsockname(fd, (struct sockaddr *)&me, &n) < 0)
+		return false;
+	if (me.ss_family == AF_INET) {
+		inet_ntop(AF_INET, &((struct sockaddr_in *)&me)->sin_addr, text, INET6_ADDRSTRLEN);
+		return false;
+	}
+	const struct in6_addr *a = &((struct sockaddr_in6 *)&me)->sin6_addr;
+	const bool mapped = IN6_IS_ADDR_V4MAPPED(a);
+	inet_ntop(mapped ? AF_INET : AF_INET6, mapped ? (const void *)&a->s6_addr[12] : a, text, INET6_ADDRSTRLEN);
+	return !mapped;
+}
+
+static bool our_address(const struct request *r)
+{
+	char text[INET6_ADDRSTRLEN];
 	const struct url *u = &r->http.url;
 	if (u->port != heritage.port)
 		return false;
 	if (str_caseeq(u->host, STR("localhost")) || str_starts(u->host, STR("127.")) || str_eq(u->host, STR("::1")) ||
 	    str_caseeq(u->host, str_c(heritage.hostname)))
 		return true;
-	if (getsockname(r->conn->fd, (struct sockaddr *)&me, &n) < 0)
-		return false;
-	if (me.ss_family == AF_INET)
-		inet_ntop(AF_INET, &((struct sockaddr_in *)&me)->sin_addr, text, sizeof text);
-	else {
-		const struct in6_addr *a = &((struct sockaddr_in6 *)&me)->sin6_addr;
-		inet_ntop(IN6_IS_ADDR_V4MAPPED(a) ? AF_INET : AF_INET6, IN6_IS_ADDR_V4MAPPED(a) ? (const void *)&a->s6_addr[12] : a, text, sizeof text);
-	}
+	local_address(r->conn->fd, text);
 	return str_caseeq(u->host, str_c(text));
 }
 
@@ -53,11 +62,22 @@ bool request_onboards(struct str host)
 	return false;
 }
 
+/* How this client came to us, which is how it can write our address: localhost when it is on this machine. */
+static struct str url_of_ours(const struct request *r)
+{
+	char host[INET6_ADDRSTRLEN];
+	bool v6 = local_address(r->conn->fd, host);
+	struct str h = str_c(host);
+	if (h.n == 0 || str_starts(h, STR("127.")) || str_eq(h, STR("::1")))
+		return arena_printf(r->arena, "http://localhost:%u", heritage.port);
+	return arena_printf(r->arena, v6 ? "http://[%s]:%u" : "http://%s:%u", host, heritage.port);
+}
+
 static enum req_step onboarding(struct request *r)
 {
 	const struct settings *s = conf();
 	struct page p;
-	struct str proxy = *s->public_proxy_url ? str_c(s->public_proxy_url) : arena_printf(r->arena, "http://localhost:%u", heritage.port);
+	struct str proxy = *s->public_proxy_url ? str_c(s->public_proxy_url) : url_of_ours(r);
 	const struct onboard_context ctx = { .proxy_url = proxy, .no_proxy_extra = str_c(s->no_proxy_extra), .ca_pem = heritage.ca_pem,
 	                                     .ca_der = heritage.ca_der, .ca_p12 = heritage.ca_p12 };
 	onboard_answer(&ctx, &r->http, r->arena, &p);

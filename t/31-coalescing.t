@@ -222,7 +222,7 @@ subtest 'an error is each one\'s own, and nobody waits for another\'s' => sub {
 };
 
 subtest 'an origin that closes without an answer' => sub {
-	my $mute = origin('/x' => { delay => 0.3, raw => '' });
+	my $mute = origin('/x' => { delay => 1, raw => '' }); # all are there by then
 	my $started = time;
 	my @c = map { $proxy->curl_bg($mute->url('/x')) } 1 .. 12;
 	is scalar(grep { $_->wait->status == 502 } @c), 12, 'everybody gets a 502';

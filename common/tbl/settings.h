@@ -55,7 +55,7 @@ SETTING(meta_size,          size,    "16G",      "metadata-size",      "PASSSAGE
 SETTING(commit_ms,          seconds, "0.05",     "commit-interval",    "PASSSAGE_COMMIT_INTERVAL",    "cache.commit_interval", "0", "10",    RESTART, "Metadata writes wait this long for company.")
 SETTING(hot_size,           size,    "64M",      "hot-size",           "PASSSAGE_HOT_SIZE",           "cache.hot_size",       "0", "64G",    RESTART, "Memory a worker uses to keep small bodies.")
 GROUP("Onboarding")
-SETTING(public_proxy_url,   str,     "",         "public-proxy-url",   "PASSSAGE_PUBLIC_PROXY_URL",   "onboarding.proxy_url", NULL, NULL,    LIVE, "URL of this proxy as clients write it (default: http://localhost:<port>).")
+SETTING(public_proxy_url,   str,     "",         "public-proxy-url",   "PASSSAGE_PUBLIC_PROXY_URL",   "onboarding.proxy_url", NULL, NULL,    LIVE, "URL of this proxy as clients write it (default: the address that the client came to).")
 SETTING(no_proxy_extra,     str,     "",         "no-proxy-extra",     "PASSSAGE_NO_PROXY_EXTRA",     "onboarding.no_proxy",  NULL, NULL,    LIVE, "Comma-separated hosts that are added to NO_PROXY in the onboarding script.")
 SETTING(onboarding_host,    names,   "",         "onboarding-host",    "PASSSAGE_ONBOARDING_HOST",    "onboarding.host",      NULL, NULL,    LIVE, "Names that show the onboarding pages beside mitm.it.")
 GROUP("Logs")
