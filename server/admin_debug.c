@@ -56,22 +56,28 @@ static void processes(struct page_text *t)
 	each_process(t, process_line);
 }
 
+static bool score_line(struct page_text *t, const char *kind, unsigned i, const struct score_thread *s)
+{
+	int step = atomic_load(&s->step);
+	if (step >= 0)
+		admin_add(t, "  %-7s %-3u %-8s %10lld ms  %.119s\n", kind, i, step_name((enum req_step)step), (long long)(clock_wall() - atomic_load(&s->since)), s->what);
+	return step >= 0;
+}
+
 static void thread_lines(struct page_text *t, const char *title, pid_t pid, const struct score_proc *p)
 {
 	if (p == NULL)
 		return;
 	admin_add(t, "%s [%d]\n", title, (int)pid);
-	for (unsigned i = 0; i < SCORE_THREADS; i++) {
-		const struct score_thread *s = &p->threads[i];
-		int step = atomic_load(&s->step);
-		if (step >= 0)
-			admin_add(t, "  thread %-3u %-8s %10lld ms  %.119s\n", i, step_name((enum req_step)step), (long long)(clock_wall() - atomic_load(&s->since)), s->what);
-	}
+	for (unsigned i = 0; i < SCORE_THREADS; i++)
+		score_line(t, "thread", i, &p->threads[i]);
+	for (unsigned i = 0; i < SCORE_RESTING && score_line(t, "resting", i, &p->resting[i]); i++)
+		;
 }
 
 static void threads(struct page_text *t)
 {
-	admin_add(t, "handler threads %llu, at work %llu; those at work (the first %d of a process), their step, how long the request takes:\n",
+	admin_add(t, "handler threads %llu, at work %llu; those at work (the first %d of a process), their step, how long the request takes; and those that rest until their origin answers, as of a second ago:\n",
 	          (unsigned long long)counters_get(heritage.shared.counters, COUNT_threads),
 	          (unsigned long long)counters_get(heritage.shared.counters, COUNT_threads_busy), SCORE_THREADS);
 	each_process(t, thread_lines);

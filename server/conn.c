@@ -496,6 +496,7 @@ void conn_run(struct pool_item *it)
 		if (r == RESTS) {
 			c->nudged = false;
 			int going = REST_GOING;
+			request_score(c->request, &c->rest_score);
 			atomic_store(&c->rest, REST_GOING);
 			if (request_rest(c) && atomic_compare_exchange_strong(&c->rest, &going, REST_THERE))
 				return; /* not ours any more */
@@ -553,4 +554,20 @@ void conns_sweep(struct worker *w, bool draining)
 			pool_submit(w->pool, &c->item); /* an event came in these microseconds */
 	}
 	count_add(COUNT_connections_parked, parked - atomic_exchange(&w->parked, parked)); /* less is more, modulo 2^64 */
+}
+
+void conns_resting(struct worker *w, struct score_thread *out, unsigned max)
+{
+	unsigned n = 0;
+	for (unsigned i = LISTEN_MAX; i < w->conns_high && n < max; i++) {
+		struct conn *c = &w->conns[i];
+		if (atomic_load_explicit(&c->rest, memory_order_relaxed) != REST_THERE)
+			continue;
+		memcpy(out[n].what, c->rest_score.what, sizeof out[n].what);
+		out[n].what[sizeof out[n].what - 1] = 0;
+		atomic_store(&out[n].since, atomic_load(&c->rest_score.since));
+		atomic_store(&out[n++].step, atomic_load(&c->rest_score.step));
+	}
+	if (n < max)
+		atomic_store(&out[n].step, -1);
 }

@@ -6,6 +6,7 @@
 #include "../common/arena.h"
 #include "http1.h"
 #include "pool.h"
+#include "scoreboard.h"
 
 struct worker;
 
@@ -35,6 +36,7 @@ struct conn {
 	struct sockaddr_storage peer;
 	struct request *request;         /* one that rests, or NULL */
 	_Atomic int rest;                /* enum in conn.c */
+	struct score_thread rest_score;  /* what rests, for those who look on: it may be torn, but ends in itself */
 	bool nudged;                     /* woken to see whether the client is still there */
 	int64_t head_since;              /* mono: when the head (or handshake) under way began, 0: not yet */
 	size_t discarded;
@@ -66,6 +68,8 @@ void conn_run(struct pool_item *);
 void conn_wakes(void *conn);
 /* Closes connections whose time is up; looks after those whose client hung up while their request rests; ends idle ones when draining. Called about once a second. */
 void conns_sweep(struct worker *, bool draining);
+/* The requests that rest, into max places of the scoreboard. */
+void conns_resting(struct worker *, struct score_thread *, unsigned max);
 /* The fd (and SSL) leave the connection, which then closes without them: for tunnels. */
 void conn_detach(struct conn *, int *fd, SSL **);
 void conn_tunnel_opened(struct conn *, struct str host, unsigned port); /* after the 200 to CONNECT */

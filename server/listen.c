@@ -39,7 +39,7 @@ static unsigned bound_port(int fd)
 	return ntohs(a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&a)->sin6_port : ((struct sockaddr_in *)&a)->sin_port);
 }
 
-static int bind_name(const char *host, unsigned port)
+static int bind_name(const char *host, const char *option, unsigned port)
 {
 	struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV }, *list;
 	char text[16];
@@ -49,12 +49,12 @@ static int bind_name(const char *host, unsigned port)
 		die(EX_NOHOST, "cannot listen on %s: %s", host, gai_strerror(r));
 	int fd = bind_one(list, false);
 	if (fd < 0)
-		die(EX_OSERR, "cannot listen on %s port %u: %s", host, port, strerror(errno));
+		die(EX_OSERR, "cannot listen on %s port %u (%s): %s", host, port, option, strerror(errno));
 	freeaddrinfo(list);
 	return fd;
 }
 
-unsigned listen_all(const struct str_list *addresses, unsigned *port, int *fds, unsigned max)
+unsigned listen_all(const struct str_list *addresses, const char *option, unsigned *port, int *fds, unsigned max)
 {
 	if (addresses->n > max)
 		die(EX_USAGE, "--bind names %u addresses: at most %u are possible", addresses->n, max);
@@ -63,14 +63,14 @@ unsigned listen_all(const struct str_list *addresses, unsigned *port, int *fds, 
 		struct addrinfo ai = { .ai_family = AF_INET6, .ai_addr = (struct sockaddr *)&six, .ai_addrlen = sizeof six };
 		fds[0] = bind_one(&ai, true);
 		if (fds[0] < 0 && errno != EADDRINUSE && errno != EACCES) /* a machine without IPv6 */
-			fds[0] = bind_name("0.0.0.0", *port);
+			fds[0] = bind_name("0.0.0.0", option, *port);
 		if (fds[0] < 0)
-			die(EX_OSERR, "cannot listen on port %u: %s", *port, strerror(errno));
+			die(EX_OSERR, "cannot listen on port %u (%s): %s", *port, option, strerror(errno));
 		*port = bound_port(fds[0]);
 		return 1;
 	}
 	for (unsigned i = 0; i < addresses->n; i++) {
-		fds[i] = bind_name(addresses->v[i], *port);
+		fds[i] = bind_name(addresses->v[i], option, *port);
 		*port = bound_port(fds[i]);
 	}
 	return addresses->n;

@@ -43,7 +43,7 @@ static const struct proc_row { const char *title; proc_main_f *main; int many, i
 };
 
 /* A place for one child; its number is its row of the counters and the scoreboard. */
-struct child { enum proc_kind kind; unsigned index; pid_t pid; int64_t started, again_at, pause; };
+struct child { enum proc_kind kind; unsigned index; pid_t pid; int64_t started, again_at, pause; bool told; /* to end, and to be started again */ };
 
 struct heritage heritage = { .health_fd = -1, .ca_fd = -1, .ca_cert_fd = -1 };
 _Atomic int stopping, reload_wanted, dump_wanted;
@@ -291,6 +291,7 @@ static void score_begin(unsigned place, const char *title)
 	snprintf(p->title, sizeof p->title, "%s", title);
 	for (unsigned i = 0; i < SCORE_THREADS; i++)
 		atomic_store(&p->threads[i].step, -1);
+	atomic_store(&p->resting[0].step, -1);
 	atomic_store(&p->started, clock_wall());
 	atomic_store(&p->pid, getpid());
 }
@@ -375,7 +376,7 @@ static void child_ended(pid_t pid, int status)
 			log_error("%s (%d) ended by signal %d (%s)", title, (int)pid, WTERMSIG(status), strsignal(WTERMSIG(status)));
 			if (WTERMSIG(status) != SIGKILL && WTERMSIG(status) != SIGTERM)
 				count(COUNT_panics);
-		} else if (WEXITSTATUS(status) != 0 || !stopping)
+		} else if (WEXITSTATUS(status) != 0 || (!stopping && !c->told))
 			log_warn("%s (%d) ended with status %d", title, (int)pid, WEXITSTATUS(status));
 		atomic_store(&heritage.shared.scoreboard->procs[i].pid, 0);
 		if (WIFSIGNALED(status) && (WTERMSIG(status) == SIGSEGV || WTERMSIG(status) == SIGBUS || WTERMSIG(status) == SIGABRT))
@@ -384,6 +385,11 @@ static void child_ended(pid_t pid, int status)
 			fill_bury(heritage.shared.fills, c->index);
 		counters_bury(heritage.shared.counters, i);
 		c->pid = 0;
+		if (c->told) {
+			c->told = false;
+			c->again_at = now;
+			return;
+		}
 		if (now - c->started > RESTART_CALM_MS)
 			c->pause = RESTART_FIRST_MS;
 		c->again_at = now + c->pause;
@@ -450,7 +456,7 @@ static void stop_all(const sigset_t *set, bool gently)
 	for (unsigned i = 0; i < heritage.listen_n; i++)
 		fd_close(&heritage.listen_fd[i]); /* refused from now on, not left waiting */
 	if (gently) {
-		log_info("draining for up to %lld s", (long long)conf()->drain_ms / 1000);
+		log_info("draining for up to %.1f s", (double)conf()->drain_ms / 1000);
 		tell(SIGTERM, true, false);
 		wait_gone(set, true, false, conf()->drain_ms + 1000);
 	}
@@ -468,9 +474,10 @@ static void reload(void)
 		return; /* it said why; the old settings stay in force */
 	log_open(conf()->log_file);
 	for (unsigned i = 0; i < children_n; i++)
-		if (children[i].pid > 0 && children[i].kind == PROC_certgen && *conf()->log_file)
+		if (children[i].pid > 0 && children[i].kind == PROC_certgen && *conf()->log_file) {
+			children[i].told = true;
 			kill(children[i].pid, SIGTERM); /* it may open nothing any more, not even a log: its successor has the new one */
-		else if (children[i].pid > 0)
+		} else if (children[i].pid > 0)
 			kill(children[i].pid, SIGHUP);
 	log_info("settings are read again");
 }
@@ -558,16 +565,18 @@ int master_run(void)
 	prepare_ca();
 	raise_files();
 	heritage.port = s->port;
-	heritage.listen_n = listen_all(&s->bind, &heritage.port, heritage.listen_fd, LISTEN_MAX);
+	heritage.listen_n = listen_all(&s->bind, "--port", &heritage.port, heritage.listen_fd, LISTEN_MAX);
 	unsigned health = s->health_port > 0 ? (unsigned)s->health_port : 0;
 	if (s->health_port > 0) {
 		const struct str_list one = { (const char **)(uintptr_t)&s->health_host, 1 };
-		listen_all(&one, &health, &heritage.health_fd, 1);
+		listen_all(&one, "--health-port", &health, &heritage.health_fd, 1);
 	}
 	prepare_names();
 	go_daemon();
 	if (*s->log_file)
 		log_open(s->log_file);
+	if (*s->log_file && become != NULL && fchown(log_fd(), become->pw_uid, become->pw_gid) < 0) /* it must be reopened by who we become */
+		log_warn("%s cannot be given to user %s: %s", s->log_file, become->pw_name, strerror(errno));
 	drop_root(become);
 	log_title("master");
 	prepare_shared();

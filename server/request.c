@@ -67,18 +67,24 @@ void request_id_new(char out[37])
 	*o = 0;
 }
 
+void request_score(const struct request *r, struct score_thread *s)
+{
+	size_t n = r->http.url.text.n < sizeof s->what - 1 ? r->http.url.text.n : sizeof s->what - 1;
+	memcpy(s->what, r->http.url.text.n ? r->http.url.text.p : "", n);
+	s->what[n] = 0;
+	atomic_store_explicit(&s->since, r->started, memory_order_relaxed);
+	atomic_store_explicit(&s->step, (int)r->step, memory_order_relaxed);
+}
+
 static void score(struct request *r, int step)
 {
 	struct score_thread *s = thread_self->score;
 	if (s == NULL)
 		return;
-	atomic_store_explicit(&s->step, step, memory_order_relaxed);
-	if (step == STEP_route) {
-		atomic_store_explicit(&s->since, r->started, memory_order_relaxed);
-		size_t n = r->http.url.text.n < sizeof s->what - 1 ? r->http.url.text.n : sizeof s->what - 1;
-		memcpy(s->what, r->http.url.text.p ? r->http.url.text.p : "", n);
-		s->what[n] = 0;
-	}
+	if (step == STEP_route || step == STEP_answer) /* where a request comes to this thread */
+		request_score(r, s);
+	else
+		atomic_store_explicit(&s->step, step, memory_order_relaxed);
 }
 
 static struct request *begin(struct conn *c)

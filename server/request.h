@@ -77,6 +77,7 @@ enum request_end request_run(struct conn *, struct str head);
  * can already. */
 bool request_rest(struct conn *);
 enum request_end request_resume(struct conn *);
+void request_score(const struct request *, struct score_thread *); /* step, since when, what */
 void request_spare_free(struct request *);
 /* The head is not HTTP that we take (err: -ERR_X): says so to the client. */
 enum request_end request_refuse(struct conn *, int err, const char *problem);

@@ -7,6 +7,7 @@
 
 #define SCORE_PROCS 160
 #define SCORE_THREADS 64     /* handler threads shown a process; more work unseen */
+#define SCORE_RESTING 64     /* the same for requests that rest until their origin answers; looked at about once a second */
 
 struct score_thread {
 	_Atomic int step;         /* enum req_step, -1 idle */
@@ -19,6 +20,7 @@ struct score_proc {
 	_Atomic int64_t started;
 	_Atomic uint32_t restarts;
 	struct score_thread threads[SCORE_THREADS];
+	struct score_thread resting[SCORE_RESTING]; /* step -1: no more */
 };
 struct scoreboard { struct score_proc procs[SCORE_PROCS]; };
 static inline size_t scoreboard_size(void) { return sizeof(struct scoreboard); }

@@ -135,7 +135,7 @@ static bool good_for_us(struct request *r)
 {
 	const struct judge_options opt = judge_settings(conf());
 	int64_t now = clock_wall();
-	if (r->waited)
+	if (r->waited || r->meta.status == 206) /* a part is good for the same range only */
 		return judge_may_join(&r->plan, &r->http, &r->meta, now);
 	if (!vary_matches(&r->meta, &r->http.headers))
 		return false;

@@ -69,6 +69,8 @@ static void dump(struct worker *w)
 			log_info("state: thread %u %s since %lld ms: %.119s", i, step_name((enum req_step)step),
 			         (long long)(clock_wall() - atomic_load(&p->threads[i].since)), p->threads[i].what);
 	}
+	for (unsigned i = 0; i < SCORE_RESTING && atomic_load(&p->resting[i].step) >= 0; i++)
+		log_info("state: resting since %lld ms: %.119s", (long long)(clock_wall() - atomic_load(&p->resting[i].since)), p->resting[i].what);
 }
 
 static void reload(struct worker *w)
@@ -106,6 +108,7 @@ static void tick(void *arg)
 		reload_wanted = 0;
 		reload(w);
 	}
+	conns_resting(w, heritage.shared.scoreboard->procs[w->place].resting, SCORE_RESTING);
 	if (dump_wanted) {
 		dump_wanted = 0;
 		dump(w);
