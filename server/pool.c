@@ -37,6 +37,7 @@ struct pool {
 	struct pool_item *first, **last;
 	unsigned threads, numbers_n;
 	unsigned running;           /* threads that run an item and have not said that they block: they come back and see the queue */
+	unsigned since_poll;        /* items taken off the queue since epoll was last looked at */
 	uint8_t *numbers;           /* which thread numbers are taken */
 	bool polling, stop;
 	_Atomic int64_t next_tick;
@@ -142,6 +143,7 @@ static struct pool_item *dequeue(struct pool *p) /* with the lock */
 	struct pool_item *it = p->first;
 	if (it != NULL && (p->first = it->next) == NULL)
 		p->last = &p->first;
+	p->since_poll += it != NULL;
 	return it;
 }
 
@@ -222,8 +224,10 @@ unsigned pool_threads(struct pool *p)
 static void poll_once(struct pool *p) /* called and left with the lock; p->polling is ours */
 {
 	struct epoll_event ev[BATCH];
+	int wait_ms = p->first == NULL ? POLL_MS : 0;
+	p->since_poll = 0;
 	pthread_mutex_unlock(&p->lock);
-	int n = epoll_wait(p->epfd, ev, BATCH, POLL_MS);
+	int n = epoll_wait(p->epfd, ev, BATCH, wait_ms);
 	bool woken = false;
 	for (int i = 0; i < n; i++)
 		woken |= ev[i].data.u64 == WAKE;
@@ -305,7 +309,8 @@ static void thread_loop(struct pool *p)
 	struct idler me;
 	pthread_mutex_lock(&p->lock);
 	while (!p->stop) {
-		struct pool_item *it = dequeue(p);
+		/* items that come back at once (a client that pipelines without end) never let the queue run dry: epoll has its turn all the same */
+		struct pool_item *it = p->since_poll < BATCH || p->polling ? dequeue(p) : NULL;
 		if (it != NULL) {
 			p->running++;
 			pthread_mutex_unlock(&p->lock);
