@@ -25,8 +25,9 @@ subtest '50 clients, one request' => sub {
 	is scalar(@bad), 0, 'each got all of it' or diag $bad[0]{error}, $bad[0]{head};
 	is $origin->hits('/crowd'), 1, 'the origin saw one request';
 	ok $proxy->curl($origin->https('/crowd'))->hit, 'it is stored';
-	my %worker; # the kernel spreads connections: a crowd of 50 in one of three workers would be a wonder
-	cmp_ok $proxy->metrics->{joined}, '>=', 45, 'they joined it';
+	my $m = $proxy->metrics;
+	cmp_ok $m->{joined} + $m->{hits}, '>=', 49, 'they joined it, or came when it was there';
+	cmp_ok $m->{joined}, '>=', 5, '… some did join';
 };
 
 subtest 'bytes stream while they arrive' => sub {
