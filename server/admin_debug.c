@@ -60,7 +60,7 @@ static bool score_line(struct page_text *t, const char *kind, unsigned i, const 
 {
 	int step = atomic_load(&s->step);
 	if (step >= 0)
-		admin_add(t, "  %-7s %-3u %-8s %10lld ms  %.119s\n", kind, i, step_name((enum req_step)step), (long long)(clock_wall() - atomic_load(&s->since)), s->what);
+		admin_add(t, "  %s %-3u %-8s %10lld ms  %.119s\n", kind, i, step_name((enum req_step)step), (long long)(clock_wall() - atomic_load(&s->since)), s->what);
 	return step >= 0;
 }
 
