@@ -235,6 +235,13 @@ static void conn_close(struct conn *c)
 	slot_give(c);
 }
 
+void conn_breaks(struct conn *c)
+{
+	setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &(struct linger){ .l_onoff = 1 }, sizeof(struct linger));
+	if (c->ssl != NULL)
+		SSL_set_quiet_shutdown(c->ssl, 1);
+}
+
 void conn_detach(struct conn *c, int *fd, SSL **ssl)
 {
 	*fd = c->fd;

@@ -70,6 +70,8 @@ void conn_wakes(void *conn);
 void conns_sweep(struct worker *, bool draining);
 /* The requests that rest, into max places of the scoreboard. */
 void conns_resting(struct worker *, struct score_thread *, unsigned max);
+/* It will end with a reset and without TLS's farewell: what was sent is not all, and nothing else says so. */
+void conn_breaks(struct conn *);
 /* The fd (and SSL) leave the connection, which then closes without them: for tunnels. */
 void conn_detach(struct conn *, int *fd, SSL **);
 void conn_tunnel_opened(struct conn *, struct str host, unsigned port); /* after the 200 to CONNECT */

@@ -372,6 +372,8 @@ enum req_step step_deliver(struct request *r)
 			snprintf(r->problem, sizeof r->problem, "%s", r->xfer != NULL && *httpc_problem(r->xfer) ? httpc_problem(r->xfer) : err_text(e));
 		}
 		r->broken = true;
+		if (d.length < 0 && !d.chunked) /* HTTP/1.0: to its client a clean end would be the body's */
+			conn_breaks(r->conn);
 	}
 	return STEP_record;
 }

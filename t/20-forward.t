@@ -76,6 +76,11 @@ subtest 'HTTP/1.0' => sub {
 	$r = $w->response;
 	ok !defined $r->header('transfer-encoding'), 'never chunked';
 	is length $r->body, 70003, '… but to the close';
+	my $broken = origin('/' => { raw => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n5\r\nhel" });
+	for my $url ($broken->url('/'), $broken->https('/')) {
+		$r = $proxy->curl('--http1.0', $url);
+		isnt $r->exit, 0, 'which is no clean one when the origin broke off: ' . ($url =~ /^https/ ? 'TLS' : 'TCP');
+	}
 };
 
 subtest 'pipelined requests are answered in order' => sub {
