@@ -10,6 +10,7 @@
 #define TRIES 2                    /* an idempotent request is sent again once, when the origin broke off before its head */
 #define READ_PART (256 * 1024)     /* of a stored part at once */
 #define SLICE_MS 1000              /* how often the way of a body looks whether anybody still cares */
+#define AT_ONCE HTTPC_BUFFER       /* bytes that a handler moves before its client sees the first: more is a job's, however fast the origin */
 #define ENDLESS (256 << 20)        /* bytes of a body of unknown length that come for nobody before it is taken for a stream */
 #define UNSHAREABLE_MS 10000       /* "not to be shared" is remembered: long enough for a crowd, short enough for an origin that changes its mind */
 #define UNSHAREABLE_ERROR_MS 1000  /* the same for an error status, which may be over in a moment */
@@ -137,12 +138,13 @@ static int append(struct job *j)
 	return err;
 }
 
-/* Moves bytes from the origin into the fill, until that time (0: as long as bytes come at once). true: the job is over (and gone). */
+/* Moves bytes from the origin into the fill, until that time (0: as long as bytes come at once, and not too many). true: the job is over
+ * (and gone). */
 static bool body_run(struct job *j, int64_t until)
 {
 	const bool may_block = until > 0;
 	for (;;) {
-		if (may_block && clock_mono() >= until)
+		if (may_block ? clock_mono() >= until : j->taken >= AT_ONCE)
 			return false;
 		const void *p;
 		int err = 0;
@@ -305,7 +307,7 @@ bool fetch_keep(const struct fetch_ask *ask, struct xfer **x, int64_t requested,
 	return false;
 }
 
-struct freshened { struct worker *worker; struct arena arena; struct meta meta; struct fill *fill; };
+struct freshened { struct arena arena; struct meta meta; struct fill *fill; };
 
 static void freshened_committed(void *arg, int err)
 {
@@ -319,7 +321,6 @@ static void freshened_committed(void *arg, int err)
 static void store_freshened(struct worker *w, const struct meta *m, struct fill **fill)
 {
 	struct freshened *f = xcalloc(1, sizeof *f);
-	f->worker = w;
 	arena_init(&f->arena);
 	meta_copy(&f->meta, m, &f->arena);
 	f->fill = *fill;
@@ -416,9 +417,10 @@ static bool judged(struct fetching *f)
 		meta_copy(&out->meta, ask->stored, a);
 		judge_freshen(&out->meta, &out->response, f->requested, answered, a);
 		httpc_end(&f->xfer);
-		if (f->fill == NULL) /* nobody can be made to wait for it: so the client does, whose next request shall find it */
+		if (f->fill == NULL) { /* nobody can be made to wait for it: so the client does, whose next request shall find it */
+			pool_blocking(ask->worker->pool);
 			metadata_store(ask->worker->metadata, &out->meta);
-		else
+		} else
 			store_freshened(ask->worker, &out->meta, &f->fill);
 		return true;
 	case OUTCOME_SERVE_STALE:
