@@ -703,6 +703,15 @@ chunks_has(struct chunks *s, const struct chunk_id *id, uint64_t size)
 	return true;
 }
 
+void
+chunks_need(struct chunks *s, const struct chunk_id *id)
+{
+	char path[CHUNKS_PATH];
+
+	id_path(s, id, path);
+	utimensat(AT_FDCWD, path, now_and_omit, 0);
+}
+
 /* --- opening the store --- */
 
 int

@@ -527,8 +527,8 @@ fill_append(struct fill *f, const void *p, size_t n)
 	return 0;
 }
 
-/* The key goes; nobody can join any more. Under the lock. */
-static _Atomic uint32_t *epoch_of(struct fill_table *t, struct str key)
+static _Atomic uint32_t *
+epoch_of(struct fill_table *t, struct str key)
 {
 	struct str base = str_cut(&key, '+'); /* of all variants: which one a request wants is known only after its lookup */
 	return &t->epochs[hash64(base.p, base.n) % EPOCHS];
@@ -536,10 +536,14 @@ static _Atomic uint32_t *epoch_of(struct fill_table *t, struct str key)
 
 uint32_t fill_epoch(struct fill_table *t, struct str key) { return atomic_load(epoch_of(t, key)); }
 
-static void give_up_key(struct fill *f)
+/* The key goes; nobody can join any more. Under the lock. */
+static void
+give_up_key(struct fill_table *t, unsigned i)
 {
-	tag_set(f->t, f->index, TAG_KEYLESS);
-	atomic_fetch_add(epoch_of(f->t, (struct str){ f->s->key, f->s->key_n }), 1);
+	struct slot *s = slot_of(t, i);
+
+	tag_set(t, i, TAG_KEYLESS);
+	atomic_fetch_add(epoch_of(t, (struct str){ s->key, s->key_n }), 1);
 }
 
 int
@@ -550,7 +554,7 @@ fill_degrade(struct fill *f)
 
 	INVARIANT(f->is_writer && atomic_load(&s->state) == GROWING);
 	shm_lock(&f->t->lock);
-	give_up_key(f);
+	give_up_key(f->t, f->index);
 	readers = readers_of(s);
 	shm_unlock(&f->t->lock);
 	if (readers == 0)
@@ -679,7 +683,7 @@ leave(struct fill **fp)
 	if (!f->lost) {
 		shm_lock(&f->t->lock);
 		if (f->is_writer) {
-			give_up_key(f);
+			give_up_key(f->t, f->index);
 			s->writer = 0;
 		} else {
 			readers_add(s, f->worker, (uint32_t)-1);
@@ -715,7 +719,7 @@ fill_fail(struct fill **fp, int err, int64_t unshareable_ms)
 	shm_lock(&f->t->lock);
 	if (unshareable_ms > 0)
 		unshareable_add(f->t, tag_of((struct str){ s->key, s->key_n }), unshareable_ms);
-	give_up_key(f);
+	give_up_key(f->t, f->index);
 	shm_unlock(&f->t->lock);
 	if (atomic_load(&s->state) != SEALED) {
 		if (err < 0)
@@ -932,7 +936,7 @@ fill_bury(struct fill_table *t, unsigned worker)
 			if (s->lanes[l].owner == worker + 1)
 				s->lanes[l].owner = 0;
 		if (s->writer == worker + 1) {
-			tag_set(t, i, TAG_KEYLESS);
+			give_up_key(t, i); /* it may have committed before it died */
 			s->writer = 0;
 			state = atomic_load(&s->state);
 			if (state == CLAIMED || state == GROWING || state == RELAYED) {

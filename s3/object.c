@@ -53,6 +53,10 @@ static const struct kind kind_growing = { growing_size, growing_read, growing_cl
 
 /* --- stored --- */
 
+/* The janitor takes what was used least recently: a slow reader's next chunks must not be that, whatever came meanwhile. What it has open
+ * stays readable anyway. */
+#define NEED_AHEAD 4
+
 static struct chunk_id
 stored_id(const struct manifest *m, uint32_t i)
 {
@@ -81,6 +85,10 @@ stored_read(struct object *o, uint64_t off, size_t want, const void **view, int6
 		if (r < 0)
 			return r;
 		o->index = i;
+		for (uint32_t ahead = i + 1; ahead < o->m.n && ahead <= i + NEED_AHEAD; ahead++) {
+			id = stored_id(&o->m, ahead);
+			chunks_need(o->chunks, &id);
+		}
 	}
 	if (chunk_in_memory(o->chunk))
 		iobuf_give(&o->buf);
