@@ -36,7 +36,7 @@ struct pool {
 	struct idler *idlers;
 	struct pool_item *first, **last;
 	unsigned threads, numbers_n;
-	unsigned running;           /* threads that run an item and have not said that they block: they come back and see the queue */
+	unsigned running;           /* threads that run an item and have not said that they block, or are being made: they come and see the queue */
 	unsigned since_poll;        /* items taken off the queue since epoll was last looked at */
 	uint8_t *numbers;           /* which thread numbers are taken */
 	bool polling, stop;
@@ -134,6 +134,7 @@ static bool spawn(struct pool *p) /* with the lock */
 		p->threads--;
 		return false;
 	}
+	p->running++;
 	count(COUNT_threads);
 	return true;
 }
@@ -352,6 +353,9 @@ static void *thread_main(void *arg)
 	unsigned number = take_number(p);
 	if (p->o.thread_start)
 		p->o.thread_start(p->o.arg, number);
+	pthread_mutex_lock(&p->lock);
+	p->running--; /* it was on its way (spawn) */
+	pthread_mutex_unlock(&p->lock);
 	thread_loop(p);
 	if (p->o.thread_end)
 		p->o.thread_end(p->o.arg, number);
