@@ -16,6 +16,12 @@ http_method_safe(enum http_method m)
 	return m == METHOD_GET || m == METHOD_HEAD || m == METHOD_OPTIONS || m == METHOD_TRACE;
 }
 
+bool
+http_method_idempotent(enum http_method m)
+{
+	return http_method_safe(m) || m == METHOD_PUT || m == METHOD_DELETE;
+}
+
 /* RFC 9110 15 and what else the registry has; 499, 508 and 507 are answers of ours too. */
 static const char *const reasons[] = {
 	[100] = "Continue", [101] = "Switching Protocols", [102] = "Processing", [103] = "Early Hints",

@@ -12,6 +12,7 @@ enum http_method {
 };
 enum http_method http_method(struct str); /* methods are case-sensitive */
 bool http_method_safe(enum http_method);  /* GET, HEAD, OPTIONS, TRACE (RFC 9110 9.2.1) */
+bool http_method_idempotent(enum http_method); /* these, PUT and DELETE: may be sent again (RFC 9110 9.2.2) */
 
 struct http_request {
 	enum http_method method;

@@ -359,13 +359,6 @@ build_headers(struct xfer *x, const struct httpc_request *q, struct curl_slist *
 	return 0;
 }
 
-static bool
-idempotent(struct str m)
-{
-	enum http_method k = http_method(m);
-	return http_method_safe(k) || k == METHOD_PUT || k == METHOD_DELETE;
-}
-
 /* Only what differs from the handle's last request is set. */
 static int
 set_options(struct xfer *x, const struct httpc_request *q, struct str origin, struct str target, struct curl_slist *headers)
@@ -452,7 +445,7 @@ httpc_begin(struct httpc *e, const struct httpc_request *q, struct xfer **out)
 		bool body = !x->bodyless_method && (q->body_length > 0 || q->body_length == -2);
 		x->refused = !body;
 		x->await_continue = body && q->expect_continue;
-		x->idempotent = idempotent(q->method);
+		x->idempotent = http_method_idempotent(http_method(q->method));
 		x->internal = q->internal;
 		x->read_ms = q->read_timeout_ms;
 		x->limit = q->buffer ? q->buffer : HTTPC_BUFFER;

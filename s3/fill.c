@@ -907,6 +907,14 @@ fill_ready(const struct fill *f, uint64_t off)
 
 int64_t fill_total(const struct fill *f) { return f->lost ? -1 : atomic_load(&f->s->total); }
 
+bool
+fill_whole(const struct fill *f)
+{
+	int64_t total = fill_total(f);
+
+	return total >= 0 && atomic_load(&f->s->available) == (uint64_t)total;
+}
+
 void
 fill_leave(struct fill **f)
 {

@@ -78,6 +78,7 @@ int fill_wait_head(struct fill *, int64_t deadline, struct arena *, struct str *
 int64_t fill_read(struct fill *, uint64_t off, size_t want, const void **view, int64_t deadline);
 bool fill_ready(const struct fill *, uint64_t off);  /* would fill_read answer at once? */
 int64_t fill_total(const struct fill *);    /* -1 while unknown */
+bool fill_whole(const struct fill *);       /* all of its body is there: only its document is to come */
 void fill_leave(struct fill **);            /* reader's end */
 
 /* Master, when worker has died and before its successor starts: its fills fail, its readers are forgotten. */

@@ -200,7 +200,7 @@ static void job_run(struct pool_item *it)
 
 static bool send_again(const struct http_request *req, int err, int try)
 {
-	return try < TRIES && err_again(err) && err != -ERR_ORIGIN_TIMEOUT && (http_method_safe(req->method) || req->method == METHOD_PUT || req->method == METHOD_DELETE);
+	return try < TRIES && err_again(err) && err != -ERR_ORIGIN_TIMEOUT && http_method_idempotent(req->method);
 }
 
 static void ask_origin(struct fetching *f)

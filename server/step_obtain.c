@@ -61,7 +61,7 @@ static enum req_step use(struct request *r, struct fetched *got)
 	case OUTCOME_SERVE_STALE:
 		return serve_stale(r, got->err, got->problem);
 	case OUTCOME_RELAY:
-	case OUTCOME_INVALIDATE: /* these two end in fetch_object */
+	case OUTCOME_INVALIDATE: /* these two end in fetch_answer */
 	case OUTCOME_REFETCH:
 		break;
 	}
@@ -95,13 +95,6 @@ enum req_step step_answer(struct request *r)
 	return STEP_REST;
 }
 
-/* Is all of its body there? Then only its commit is to come. */
-static bool whole(const struct fill *fill)
-{
-	int64_t total = fill_total(fill);
-	return total >= 0 && fill_ready(fill, total > 0 ? (uint64_t)total - 1 : 0);
-}
-
 /* Has it a validator? Else there is nothing to be won by waiting until it is stored. */
 static bool worth_asking_about(struct request *r)
 {
@@ -113,7 +106,7 @@ static bool worth_asking_about(struct request *r)
 static bool await_commit(struct request *r, struct fill *fill)
 {
 	const struct timespec nap = { 0, COMMIT_NAP_MS * 1000000 };
-	if (!whole(fill))
+	if (!fill_whole(fill))
 		return false;
 	pool_blocking(r->worker->pool);
 	for (int i = 0; i < COMMIT_NAPS; i++) {
@@ -161,7 +154,7 @@ static enum req_step join(struct request *r, struct fill **fill, bool *alone)
 	if (e == 0 && (e = meta_decode(record, r->arena, &r->meta)) == 0 && good_for_us(r)) {
 		/* Not a hit but the origin's answer to somebody else's request (RFC 9211 2.6, collapsed), unless all of it was there when we came. */
 		r->has_meta = true;
-		r->cached = whole(*fill);
+		r->cached = fill_whole(*fill);
 		r->joined = !r->cached;
 		r->reason = r->cached ? REASON_cache_hit_fresh : REASON_joined;
 		r->response.status = (int)r->meta.status;

@@ -29,7 +29,8 @@ static void go_on(struct request *r)
 	conn_write(r->conn, line, sizeof line - 1, conf()->client_write_ms);
 }
 
-/* 0: a final head is in r->response. wait_ms: -ERR_TIMEOUT after it; NEVER: until the origin's time-out. */
+/* 0: a final head is in r->response. -ERR_AGAIN: a 100 came, and was passed on when it was wanted. -ERR_TIMEOUT: not by then (NEVER: the
+ * origin's own time-out ends it). */
 static int head(struct request *r, int64_t until)
 {
 	for (;;) {
@@ -59,11 +60,6 @@ static int head(struct request *r, int64_t until)
 	}
 }
 
-static bool idempotent(const struct request *r)
-{
-	return http_method_safe(r->http.method) || r->http.method == METHOD_PUT || r->http.method == METHOD_DELETE;
-}
-
 struct replay { char *p; size_t n; bool lost; }; /* what was sent of the body; lost: more than is kept */
 
 static void keep(struct request *r, struct replay *kept, const void *p, size_t n)
@@ -88,7 +84,7 @@ static int send_body(struct request *r, struct replay *kept)
 			return (int)n;
 		if (n == 0)
 			break;
-		if (idempotent(r))
+		if (http_method_idempotent(r->http.method))
 			keep(r, kept, buf, (size_t)n);
 		if (httpc_send(r->xfer, buf, (size_t)n, NEVER) < 0)
 			return 0; /* it answered already, or broke: the head will tell */
@@ -111,8 +107,7 @@ static bool being_stored(struct request *r, const struct str ids[2])
 	for (int i = 0; i < COMMIT_NAPS; i++) {
 		struct fill *fill = NULL;
 		enum fill_claim c = fill_claim(heritage.shared.fills, r->worker->chunks, ids[0], r->worker->index, conf()->chunk_size, &fill);
-		int64_t total = c == FILL_READER ? fill_total(fill) : -1;
-		bool whole = total >= 0 && fill_ready(fill, total > 0 ? (uint64_t)total - 1 : 0);
+		bool whole = c == FILL_READER && fill_whole(fill);
 		if (c == FILL_WRITER)
 			fill_fail(&fill, -ERR_AGAIN, 0);
 		else if (c == FILL_READER)
@@ -210,7 +205,7 @@ enum req_step step_pass(struct request *r)
 			;
 		if (e == 0)
 			break;
-		if (try > 1 || !err_again(e) || e == -ERR_ORIGIN_TIMEOUT || !idempotent(r) || kept.lost)
+		if (try > 1 || !err_again(e) || e == -ERR_ORIGIN_TIMEOUT || !http_method_idempotent(r->http.method) || kept.lost)
 			return fail(r, e);
 		count(COUNT_upstream_retries);
 		httpc_end(&r->xfer);

@@ -29,6 +29,8 @@ main(void)
 	ok(http_method(STR("get")) == METHOD_OTHER && http_method(STR("GETX")) == METHOD_OTHER && http_method(STR("")) == METHOD_OTHER, "their case matters (RFC 9110 9.1)");
 	ok(http_method_safe(METHOD_GET) && http_method_safe(METHOD_HEAD) && http_method_safe(METHOD_OPTIONS) && http_method_safe(METHOD_TRACE), "safe ones");
 	ok(!http_method_safe(METHOD_POST) && !http_method_safe(METHOD_DELETE) && !http_method_safe(METHOD_CONNECT) && !http_method_safe(METHOD_OTHER), "unsafe ones");
+	ok(http_method_idempotent(METHOD_GET) && http_method_idempotent(METHOD_PUT) && http_method_idempotent(METHOD_DELETE), "idempotent ones");
+	ok(!http_method_idempotent(METHOD_POST) && !http_method_idempotent(METHOD_PATCH) && !http_method_idempotent(METHOD_OTHER), "those that are not");
 	is_str(str_c(http_reason(404)), STR("Not Found"), "a reason");
 	is_str(str_c(http_reason(299)), STR(""), "none");
 	is_str(str_c(http_reason(-1)), STR(""), "none below");

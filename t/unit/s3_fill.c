@@ -309,6 +309,7 @@ processes(void)
 	const void *v;
 	pid_t w, r, r2;
 	unsigned debris;
+	uint32_t epoch;
 	struct arena a;
 	struct str manifest;
 
@@ -326,10 +327,14 @@ processes(void)
 	r = in_child(child_reads_broken);
 	ok(fill_claim(table, store, KEY, 0, CHUNK, &f) == FILL_READER, "a writer that will be killed");
 	is_int(fill_read(f, 3 * MIB, 5, &v, in_ms(5000)), 5, "some of it is there");
+	for (int i = 0; i < 2000 && fill_readers(f) < 2; i++)
+		usleep(1000);
+	epoch = fill_epoch(table, KEY);
 	kill(w, SIGKILL);
 	wait_for(w);
 	t0 = clock_mono();
 	fill_bury(table, 1);
+	ok(fill_epoch(table, KEY) != epoch, "who looked into the metadata before a writer died looks again: it may have committed");
 	is_int(read_all(f, 0, 100000, 0), -ERR_FILL_FAILED, "its reader here is told");
 	is_int(wait_for(r), 0, "its reader in another process is told");
 	ok(clock_mono() - t0 < 3000, "at once (%lld ms)", (long long)(clock_mono() - t0));
