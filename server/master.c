@@ -94,7 +94,7 @@ static void lock_state(void)
 		die(EX_CANTCREAT, "%s: %s", p, strerror(errno));
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
 		die(EX_TEMPFAIL, "%s is in use by another passsage (choose another --state-dir)", conf()->state_dir);
-	/* stays open for the master's life; children close it */
+	/* stays open, in the children too: those that a killed master left behind still write to the store */
 }
 
 static void raise_files(void)
