@@ -477,7 +477,7 @@ void conn_run(struct pool_item *it)
 	for (unsigned turns = 1;; turns++) {
 		int r = -1;
 		if (turns % TURNS_MAX == 0) { /* a client that pipelines without end: the others' turn */
-			pool_submit(c->worker->pool, it);
+			pool_submit(c->worker->pool, it, POOL_CLIENT);
 			return;
 		}
 		if (c->request != NULL)
@@ -527,7 +527,7 @@ void conn_wakes(void *arg)
 	while (was == REST_GOING || was == REST_THERE)
 		if (atomic_compare_exchange_weak(&c->rest, &was, was == REST_GOING ? REST_WOKEN : REST_NOT)) {
 			if (was == REST_THERE)
-				pool_submit(c->worker->pool, &c->item);
+				pool_submit(c->worker->pool, &c->item, POOL_RESUMED);
 			return;
 		}
 }
@@ -546,7 +546,7 @@ void conns_sweep(struct worker *w, bool draining)
 		if (atomic_load_explicit(&c->rest, memory_order_relaxed) == REST_THERE && atomic_load(&c->item.ended) &&
 		    atomic_compare_exchange_strong(&c->rest, &there, REST_NOT)) {
 			c->nudged = true;
-			pool_submit(w->pool, &c->item);
+			pool_submit(w->pool, &c->item, POOL_RESUMED);
 			continue;
 		}
 		if (deadline > now && !draining)
@@ -558,7 +558,7 @@ void conns_sweep(struct worker *w, bool draining)
 				count(COUNT_client_timeouts);
 			conn_close(c);
 		} else if (!pool_park(&c->item))
-			pool_submit(w->pool, &c->item); /* an event came in these microseconds */
+			pool_submit(w->pool, &c->item, POOL_CLIENT); /* an event came in these microseconds */
 	}
 	count_add(COUNT_connections_parked, parked - atomic_exchange(&w->parked, parked)); /* less is more, modulo 2^64 */
 }

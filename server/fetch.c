@@ -288,7 +288,7 @@ static int begin_storing(const struct fetch_ask *ask, struct fill **fill, struct
 	}
 	if (!body_run(j, 0)) {
 		j->item.run = job_run;
-		pool_submit(j->worker->pool, &j->item);
+		pool_submit(j->worker->pool, &j->item, POOL_JOB);
 	}
 	return 0;
 }
@@ -543,5 +543,5 @@ void fetch_background(struct worker *w, const struct plan *plan, const struct ht
 	meta_copy(&b->stored, stored, &b->arena);
 	b->item.run = background_run;
 	count(COUNT_background);
-	pool_submit(w->pool, &b->item);
+	pool_submit(w->pool, &b->item, POOL_JOB);
 }

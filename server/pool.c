@@ -34,7 +34,8 @@ struct pool {
 	int epfd, wakefd, callfd;   /* a signal was caught; there is something in the queue */
 	pthread_mutex_t lock;
 	struct idler *idlers;
-	struct pool_item *first, **last;
+	struct queue { struct pool_item *first, **last; } queues[POOL_RANKS];
+	unsigned busy, busy_max[POOL_RANKS]; /* threads that run an item, blocked or not; how many may when one of that rank is taken */
 	unsigned threads, numbers_n;
 	unsigned running;           /* threads that run an item and have not said that they block, or are being made: they come and see the queue */
 	unsigned since_poll;        /* items taken off the queue since epoll was last looked at */
@@ -59,8 +60,12 @@ struct pool *pool_new(const struct pool_options *o)
 	if (p->wakefd < 0 || p->callfd < 0 || epoll_ctl(p->epfd, EPOLL_CTL_ADD, p->wakefd, &ev) < 0 || epoll_ctl(p->epfd, EPOLL_CTL_ADD, p->callfd, &call) < 0)
 		die(71, "eventfd: %s", strerror(errno));
 	pthread_mutex_init(&p->lock, NULL);
-	p->last = &p->first;
-	p->numbers_n = o->threads_max + 1;
+	for (int r = 0; r < POOL_RANKS; r++)
+		p->queues[r].last = &p->queues[r].first;
+	p->busy_max[POOL_CLIENT] = o->threads_max;
+	p->busy_max[POOL_RESUMED] = p->busy_max[POOL_CLIENT] + o->threads_max / 4 + 1;
+	p->busy_max[POOL_JOB] = p->busy_max[POOL_RESUMED] + o->threads_max;
+	p->numbers_n = p->busy_max[POOL_JOB] + 1;
 	p->numbers = xcalloc(p->numbers_n, 1);
 	return p;
 }
@@ -111,16 +116,19 @@ bool pool_seize(struct pool_item *it)
 	return atomic_compare_exchange_strong(&it->state, &expect, ITEM_RUNNING);
 }
 
-static void enqueue(struct pool *p, struct pool_item *it) /* with the lock */
+static void enqueue(struct pool *p, struct pool_item *it, enum pool_rank rank) /* with the lock */
 {
+	struct queue *q = &p->queues[rank];
 	it->next = NULL;
-	*p->last = it;
-	p->last = &it->next;
+	*q->last = it;
+	q->last = &it->next;
+	if (p->busy >= p->busy_max[rank])
+		count(COUNT_threads_limited);
 }
 
 static bool spawn(struct pool *p) /* with the lock */
 {
-	if (p->threads >= p->o.threads_max || p->stop)
+	if (p->threads >= p->numbers_n || p->stop)
 		return false;
 	pthread_attr_t attr;
 	pthread_t t;
@@ -139,12 +147,26 @@ static bool spawn(struct pool *p) /* with the lock */
 	return true;
 }
 
-static struct pool_item *dequeue(struct pool *p) /* with the lock */
+/* The queue whose turn it is; NULL: there is nothing that may be run now. With the lock. */
+static struct queue *runnable(struct pool *p)
 {
-	struct pool_item *it = p->first;
-	if (it != NULL && (p->first = it->next) == NULL)
-		p->last = &p->first;
-	p->since_poll += it != NULL;
+	for (int r = POOL_RANKS - 1; r >= 0; r--)
+		if (p->queues[r].first != NULL && p->busy < p->busy_max[r])
+			return &p->queues[r];
+	return NULL;
+}
+
+static struct pool_item *dequeue(struct pool *p) /* with the lock; the caller runs it */
+{
+	struct queue *q = runnable(p);
+	if (q == NULL)
+		return NULL;
+	struct pool_item *it = q->first;
+	if ((q->first = it->next) == NULL)
+		q->last = &q->first;
+	p->since_poll++;
+	p->busy++;
+	p->running++;
 	return it;
 }
 
@@ -158,21 +180,17 @@ static struct idler *call_somebody(struct pool *p)
 		return NULL; /* it comes back in a moment, which is cheaper than waking one */
 	if (w != NULL) {
 		p->idlers = w->below;
-		if ((w->item = dequeue(p)) != NULL) {
+		if ((w->item = dequeue(p)) != NULL)
 			w->role = ROLE_RUN;
-			p->running++;
-		} else if (!p->polling) {
+		else if (!p->polling) {
 			p->polling = true;
 			w->role = ROLE_POLL;
 		} else
 			w->role = ROLE_LOOK;
 		return w;
 	}
-	if (!spawn(p) && p->first != NULL) {
-		count(COUNT_threads_limited);
-		if (p->polling) /* the last one that is free sleeps in epoll */
-			eventfd_write(p->callfd, 1);
-	}
+	if (!spawn(p) && p->polling && runnable(p) != NULL) /* the last one that is free sleeps in epoll */
+		eventfd_write(p->callfd, 1);
 	return NULL;
 }
 
@@ -185,10 +203,10 @@ static void unlock_and_wake(struct pool *p, struct idler *w)
 
 int pool_wakefd(struct pool *p) { return p->wakefd; }
 
-void pool_submit(struct pool *p, struct pool_item *it)
+void pool_submit(struct pool *p, struct pool_item *it, enum pool_rank rank)
 {
 	pthread_mutex_lock(&p->lock);
-	enqueue(p, it);
+	enqueue(p, it, rank);
 	if (p->polling && p->running == 0) { /* the one in epoll takes it, and epoll again if it must */
 		pthread_mutex_unlock(&p->lock);
 		eventfd_write(p->callfd, 1);
@@ -203,13 +221,13 @@ void pool_blocking(struct pool *p)
 		blocks = true;
 		p->running--;
 	}
-	unlock_and_wake(p, !p->polling || p->first != NULL ? call_somebody(p) : NULL);
+	unlock_and_wake(p, !p->polling || runnable(p) != NULL ? call_somebody(p) : NULL);
 }
 
 bool pool_spare(struct pool *p)
 {
 	pthread_mutex_lock(&p->lock);
-	bool spare = p->idlers != NULL || p->threads < p->o.threads_max - p->o.threads_max / 4;
+	bool spare = p->busy < p->o.threads_max - p->o.threads_max / 4;
 	pthread_mutex_unlock(&p->lock);
 	return spare;
 }
@@ -225,7 +243,7 @@ unsigned pool_threads(struct pool *p)
 static void poll_once(struct pool *p) /* called and left with the lock; p->polling is ours */
 {
 	struct epoll_event ev[BATCH];
-	int wait_ms = p->first == NULL ? POLL_MS : 0;
+	int wait_ms = runnable(p) == NULL ? POLL_MS : 0;
 	p->since_poll = 0;
 	pthread_mutex_unlock(&p->lock);
 	int n = epoll_wait(p->epfd, ev, BATCH, wait_ms);
@@ -255,7 +273,7 @@ static void poll_once(struct pool *p) /* called and left with the lock; p->polli
 		for (;;) {
 			if (state == ITEM_PARKED) {
 				if (atomic_compare_exchange_weak(&it->state, &state, ITEM_RUNNING)) {
-					enqueue(p, it);
+					enqueue(p, it, POOL_CLIENT);
 					break;
 				}
 			} else if (state == ITEM_RUNNING) {
@@ -274,6 +292,7 @@ static void run_item(struct pool *p, struct pool_item *it)
 	it->run(it);
 	count_sub(COUNT_threads_busy, 1);
 	pthread_mutex_lock(&p->lock);
+	p->busy--;
 	if (!blocks)
 		p->running--;
 	blocks = false;
@@ -313,7 +332,6 @@ static void thread_loop(struct pool *p)
 		/* items that come back at once (a client that pipelines without end) never let the queue run dry: epoll has its turn all the same */
 		struct pool_item *it = p->since_poll < BATCH || p->polling ? dequeue(p) : NULL;
 		if (it != NULL) {
-			p->running++;
 			pthread_mutex_unlock(&p->lock);
 			run_item(p, it);
 		} else if (!p->polling) {
@@ -329,7 +347,7 @@ static void thread_loop(struct pool *p)
 			if (me.role == ROLE_POLL) {
 				poll_once(p);
 				p->polling = false;
-			} else if (me.role == ROLE_NONE && p->first == NULL && p->polling)
+			} else if (me.role == ROLE_NONE && runnable(p) == NULL && p->polling)
 				break;
 		}
 	}

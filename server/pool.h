@@ -9,6 +9,9 @@
 #include <stdint.h>
 
 struct pool;
+/* Clients wait for bodies that jobs move, and in a crowd for a request that has rested. So each of these has threads of its own when those
+ * before it have taken all of theirs, and comes first: who is further down this list never waits for a thread that is further up. */
+enum pool_rank { POOL_CLIENT, POOL_RESUMED, POOL_JOB, POOL_RANKS };
 /* Anything that can become ready: embed it. One run at a time: an event that comes while it runs makes it run once more (pool_park). */
 struct pool_item {
 	struct pool_item *next;
@@ -19,7 +22,7 @@ struct pool_item {
 	_Atomic uint32_t generation; /* bumped when the item is given to another owner: events of the earlier one are ignored */
 };
 struct pool_options {
-	unsigned threads_max;
+	unsigned threads_max; /* for POOL_CLIENT; a quarter more for POOL_RESUMED, as many again for POOL_JOB, and the one in epoll */
 	size_t stack;
 	void (*thread_start)(void *arg, unsigned number); /* in each new thread, may be NULL */
 	void (*thread_end)(void *arg, unsigned number);
@@ -49,7 +52,7 @@ bool pool_is_parked(struct pool_item *);   /* just now: for statistics */
 bool pool_seize(struct pool_item *);
 /* Runs it as soon as a thread is there: one that is running and comes back, the one in epoll, or another. From any thread. For jobs, and
  * for items that the caller owns (is running). */
-void pool_submit(struct pool *, struct pool_item *);
+void pool_submit(struct pool *, struct pool_item *, enum pool_rank);
 /* The calling handler is about to wait or to work for long: others take over the queue and epoll. */
 void pool_blocking(struct pool *);
 /* Are there threads left for something that could as well not be done? */

@@ -259,4 +259,19 @@ subtest 'an origin that never answers' => sub {
 
 serves();
 is $proxy->stop, 0, 'it ends well';
+subtest 'a crowd of more than there are threads' => sub {
+	my $few = proxy(workers => 1, threads => 4);
+	for ([-1, '/queue'], [100_000, '/queue2']) { # it waits for a head, and for a body: whoever brings it must find a thread
+		my ($after, $path) = @$_;
+		$origin->pause_after($after, $path);
+		my @c = map { $few->curl_bg('--max-time', 30 * slow(), $origin->https($path)) } 1 .. 16;
+		ok wait_until(sub { $origin->hits($path) > 0 }, 10, 'the origin to be asked'), "$path: the origin has been asked";
+		sleep 1;
+		$origin->resume;
+		my @bad = grep { $_->wait; $_->exit != 0 || $_->sha256 ne sha256($whole) } @c;
+		is scalar(@bad), 0, 'each got all of it' or diag $bad[0]{error};
+	}
+	$few->stop('QUIT');
+};
+
 done_testing;

@@ -70,6 +70,8 @@ static struct pool *begin(pthread_t *t, unsigned threads)
 	atomic_store(&ran, 0);
 	atomic_store(&twice, 0);
 	pthread_create(t, NULL, run_pool, p);
+	while (pool_threads(p) == 0) /* it is the first, as in a worker */
+		nap(100);
 	return p;
 }
 
@@ -105,7 +107,7 @@ static void job_run(struct pool_item *it)
 	}
 	if (j->left > 0) { /* once more: from a thread that is running, or from one that has said that it blocks */
 		j->left--;
-		pool_submit(j->pool, it);
+		pool_submit(j->pool, it, j->kind % POOL_RANKS);
 		return;
 	}
 	atomic_fetch_add(&ran, 1);
@@ -117,7 +119,7 @@ static void *submit_jobs(void *arg)
 	for (unsigned i = 0; i < JOBS; i++) {
 		struct job *j = xcalloc(1, sizeof *j);
 		*j = (struct job){ .item.run = job_run, .pool = arg, .kind = i, .left = i % 3 };
-		pool_submit(arg, &j->item);
+		pool_submit(arg, &j->item, i % POOL_RANKS);
 		if (i % 64 == 0)
 			nap(300); /* so that it also comes to sleeping threads */
 	}
@@ -134,7 +136,7 @@ static void every_job_runs(unsigned threads)
 		pthread_join(from[i], NULL);
 	reaches(&ran, SUBMITTERS * JOBS);
 	is_int(atomic_load(&ran), SUBMITTERS * JOBS, "%u threads: each job that four threads submit runs", threads);
-	ok(pool_threads(p) <= threads + 1, "… with no more threads than allowed");
+	ok(pool_threads(p) <= 2 * threads + threads / 4 + 2, "… with no more threads than allowed");
 	end(p, t);
 }
 
@@ -155,7 +157,7 @@ static void each_wakes_somebody(void)
 	bool all = true;
 	things[0].item.run = one_run;
 	for (unsigned i = 0; i < 3000 && all; i++) {
-		pool_submit(p, &things[0].item);
+		pool_submit(p, &things[0].item, i % POOL_RANKS);
 		all = false;
 		for (int64_t until = clock_mono() + PATIENCE_MS; !all && clock_mono() < until;)
 			all = atomic_load(&ran) > i;
@@ -223,7 +225,7 @@ static void *sweep(void *arg) /* as conns_sweep does */
 				enter(&things[i]);
 				leave(&things[i]);
 				if (!pool_park(&things[i].item))
-					pool_submit(arg, &things[i].item);
+					pool_submit(arg, &things[i].item, POOL_CLIENT);
 			}
 	return NULL;
 }
@@ -264,7 +266,7 @@ static void again_run(struct pool_item *it)
 	struct thing *g = (struct thing *)it;
 	atomic_fetch_add(&g->runs, 1);
 	if (atomic_load(&sweeping))
-		pool_submit(g->pool, it);
+		pool_submit(g->pool, it, POOL_CLIENT);
 	else
 		atomic_fetch_add(&ran, 1);
 }
@@ -277,7 +279,7 @@ static void nobody_starves(void)
 	nap(100000); /* its first thread sleeps in epoll, and is the only one */
 	for (int i = 0; i < 3; i++) {
 		things[i].item.run = again_run;
-		pool_submit(p, &things[i].item);
+		pool_submit(p, &things[i].item, POOL_CLIENT);
 	}
 	things[9].item.run = reader_run;
 	pair(&things[9]);
@@ -295,6 +297,64 @@ static void nobody_starves(void)
 	end(p, t);
 	close(things[9].fd);
 	close(things[9].far);
+}
+
+/* ---- who waits for whom */
+
+static _Atomic bool woken, moved;
+
+static void wait_run(struct pool_item *it) /* as in a crowd: first for the head, then for the body */
+{
+	pool_blocking(((struct thing *)it)->pool);
+	while (!atomic_load(&moved))
+		nap(1000);
+	atomic_fetch_add(&ran, 1);
+}
+
+static void move_run(struct pool_item *it)
+{
+	pool_blocking(((struct thing *)it)->pool);
+	nap(10000);
+	atomic_store(&moved, true);
+	atomic_fetch_add(&ran, 1);
+}
+
+static void resumed_run(struct pool_item *it)
+{
+	atomic_store(&woken, true);
+	pool_submit(((struct thing *)it)->pool, &things[THINGS - 1].item, POOL_JOB);
+	wait_run(it);
+}
+
+static void none_waits_for_itself(void)
+{
+	pthread_t t;
+	struct pool *p = begin(&t, 4);
+	atomic_store(&woken, false);
+	atomic_store(&moved, false);
+	for (int i = 0; i < 40; i++) {
+		things[i].item.run = wait_run;
+		pool_submit(p, &things[i].item, POOL_CLIENT);
+	}
+	nap(50000);
+	is_int(atomic_load(&ran), 0, "40 clients wait, more than there are threads");
+	unsigned was = atomic_load(&ticks);
+	nap(2500000);
+	ok(atomic_load(&ticks) > was, "signals and time-outs are looked after all the same");
+	things[THINGS - 1].item.run = move_run;
+	for (int i = 40; i < 50; i++) {
+		things[i].item.run = wait_run;
+		pool_submit(p, &things[i].item, POOL_RESUMED);
+	}
+	things[50].item.run = resumed_run;
+	pool_submit(p, &things[50].item, POOL_CLIENT); /* behind all of them */
+	nap(50000);
+	ok(!atomic_load(&woken), "who comes last waits, too");
+	pool_submit(p, &things[THINGS - 1].item, POOL_JOB);
+	reaches(&ran, 52);
+	nap(20000); /* things[50] submits the job again */
+	is_int(atomic_load(&ran), 53, "what they wait for has a thread left: all come to an end");
+	end(p, t);
 }
 
 /* ---- slots change owners */
@@ -358,5 +418,6 @@ int main(void)
 	every_byte_is_read();
 	owners_change();
 	nobody_starves();
+	none_waits_for_itself();
 	return done_testing();
 }
