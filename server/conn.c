@@ -476,7 +476,7 @@ void conn_run(struct pool_item *it)
 	c->drained = false;
 	for (unsigned turns = 1;; turns++) {
 		int r = -1;
-		if (turns % TURNS_MAX == 0) { /* a client that pipelines without end: the others' turn */
+		if (turns == TURNS_MAX) { /* a client that pipelines without end: the others' turn */
 			pool_submit(c->worker->pool, it, POOL_CLIENT);
 			return;
 		}

@@ -56,7 +56,7 @@ void conn_unread(struct conn *, const void *, size_t);
 int64_t conn_patience(uint64_t n, int64_t stall_ms);
 /* All of it; stall_ms: the longest time in which the client takes nothing, and it must keep up CONN_RATE_MIN. 0, -ERR_CLIENT_GONE, -ERR_TIMEOUT. */
 int conn_write(struct conn *, const void *, size_t, int64_t stall_ms);
-/* Has the client gone away (for certain)? Cheap; for waits of long requests. */
+/* Has the client gone away? One that has only shut down its sending side counts as gone: they look alike. Cheap; for long waits. */
 bool conn_gone(struct conn *);
 void conn_peer(const struct conn *, char host[INET6_ADDRSTRLEN], unsigned *port);
 

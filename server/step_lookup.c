@@ -179,5 +179,8 @@ int request_serve_stored(struct request *r)
 
 enum req_step step_open(struct request *r)
 {
-	return request_serve_stored(r) < 0 ? STEP_obtain : STEP_deliver;
+	if (request_serve_stored(r) == 0)
+		return STEP_deliver;
+	r->stale = false; /* what comes instead is not */
+	return STEP_obtain;
 }
