@@ -1,6 +1,7 @@
 /* worker.c - see worker.h */
 #include "worker.h"
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -14,6 +15,9 @@
 #include "request.h"
 #include "tls.h"
 
+#define HEAP_KEEP (16 * 1024 * 1024) /* freed memory a heap keeps: a request's worth goes up and down all the time, and page faults cost more than it */
+#define HEAP_STEP (1024 * 1024)
+#define HEAPS 8                     /* malloc's arenas, which many threads share: one each would multiply what is kept */
 #define STACK (256 * 1024)          /* getaddrinfo and OpenSSL's handshake are the deepest that a handler calls */
 #define METADATA_QUEUE 8192         /* documents that wait for a commit */
 #define CERT_CACHE 1024             /* names that a worker keeps parsed */
@@ -178,6 +182,9 @@ int worker_main(unsigned index)
 {
 	struct worker *w = xcalloc(1, sizeof *w);
 	const struct settings *s = conf();
+	mallopt(M_TRIM_THRESHOLD, HEAP_KEEP);
+	mallopt(M_TOP_PAD, HEAP_STEP);
+	mallopt(M_ARENA_MAX, HEAPS);
 	w->index = index;
 	w->place = worker_place(index);
 	w->siblings = !s->foreground_worker && s->workers != 1;
