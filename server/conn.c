@@ -480,9 +480,13 @@ void conn_run(struct pool_item *it)
 			pool_submit(c->worker->pool, it, POOL_CLIENT);
 			return;
 		}
-		if (c->request != NULL)
+		if (c->request != NULL) {
 			r = request_ended(c, request_resume(c));
-		else switch (c->phase) {
+			if (r == 1) { /* the next one may wait for others: not in a thread that is left for those who are waited for */
+				pool_submit(c->worker->pool, it, POOL_CLIENT);
+				return;
+			}
+		} else switch (c->phase) {
 		case CONN_HEAD:
 			r = head_step(c);
 			break;
