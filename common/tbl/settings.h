@@ -11,7 +11,7 @@ SETTING(debug_token,        str,     "",         "debug-token",        "PASSSAGE
 GROUP("Processes")
 SETTING(state_dir,          path,    "",         "state-dir",          "PASSSAGE_STATE_DIR",          "state_dir",            NULL, NULL,    RESTART, "All that passsage writes is below it (default: ~/.passsage, as root /var/lib/passsage).")
 SETTING(workers,            int,     "0",        "workers",            "PASSSAGE_WORKERS",            "processes.workers",    "0", "64",     RESTART, "Worker processes; 0: one a core.")
-SETTING(threads_max,        int,     "1024",     "threads",            "PASSSAGE_THREADS",            "processes.threads",    "4", "16384",  RESTART, "Handler threads a worker may have.")
+SETTING(threads_max,        int,     "1024",     "threads",            "PASSSAGE_THREADS",            "processes.threads",    "4", "16384",  RESTART, "Handler threads a worker may have for requests; half as many again stand by for what others wait for.")
 SETTING(connections_max,    int,     "20000",    "max-connections",    "PASSSAGE_MAX_CONNECTIONS",    "processes.connections", "16", "1000000", RESTART, "Client connections a worker keeps open.")
 SETTING(user,               str,     "passsage", "user",               "PASSSAGE_USER",               "processes.user",       NULL, NULL,    RESTART, "User to become when started as root (nobody when there is no such user).")
 SETTING(drain_ms,           seconds, "30",       "drain-seconds",      "PASSSAGE_DRAIN_SECONDS",      "processes.drain_seconds", "0", "86400", LIVE, "On SIGTERM: how long responses under way may take.")
