@@ -38,6 +38,8 @@ metadata_open(struct metadata **out, const struct metadata_options *o)
 	m->next_tend = clock_mono() + MIRROR_TEND_MS;
 	if (o->recorder)
 		m->recorder = recorder_start(m->mirror, o->commit_ms, o->queue_max, o->remote);
+	if (m->recorder)
+		recorder_on_wait(m->recorder, o->about_to_wait, o->about_to_wait_arg);
 	*out = m;
 	return 0;
 }

@@ -11,6 +11,8 @@ struct metadata_options {
 	int64_t commit_ms;       /* group commit: how long a write may wait for company */
 	unsigned queue_max;      /* writes waiting; at the bound metadata_store blocks its caller, touches are dropped and counted */
 	bool recorder;           /* start the recorder thread (writers); false: read only use, what writes answers -ERR_GONE */
+	void (*about_to_wait)(void *arg); /* called by whoever is about to wait for a commit or for room in the queue; may be NULL */
+	void *about_to_wait_arg;
 	bool remote;             /* there is an Elasticsearch: what is stored also goes to the outbox */
 };
 /* The master calls it once before it forks (and after it has given root up, so that the files are the workers'), and again when a

@@ -29,6 +29,8 @@ struct recorder {
 	int64_t commit_ms;
 	unsigned queue_max, touch_max;
 	bool remote;
+	void (*on_wait)(void *);
+	void *on_wait_arg;
 	pthread_t thread;
 
 	pthread_mutex_t lock;
@@ -466,10 +468,25 @@ append(struct recorder *r, struct note *note)
 		pthread_cond_signal(&r->work);
 }
 
+void
+recorder_on_wait(struct recorder *r, void (*fn)(void *), void *arg)
+{
+	r->on_wait = fn;
+	r->on_wait_arg = arg;
+}
+
+static void
+about_to_wait(struct recorder *r)
+{
+	if (r->on_wait)
+		r->on_wait(r->on_wait_arg);
+}
+
 int
 recorder_do(struct recorder *r, struct note *note)
 {
 	note->done = note->posted = false;
+	about_to_wait(r);
 	pthread_mutex_lock(&r->lock);
 	while (r->n_notes >= r->queue_max)
 		pthread_cond_wait(&r->room, &r->lock);
@@ -485,8 +502,13 @@ recorder_post(struct recorder *r, struct note *note)
 {
 	note->posted = true;
 	pthread_mutex_lock(&r->lock);
-	while (r->n_notes >= r->queue_max && !pthread_equal(pthread_self(), r->thread))
-		pthread_cond_wait(&r->room, &r->lock);
+	if (r->n_notes >= r->queue_max && !pthread_equal(pthread_self(), r->thread)) {
+		pthread_mutex_unlock(&r->lock);
+		about_to_wait(r);
+		pthread_mutex_lock(&r->lock);
+		while (r->n_notes >= r->queue_max)
+			pthread_cond_wait(&r->room, &r->lock);
+	}
 	append(r, note);
 	pthread_mutex_unlock(&r->lock);
 }

@@ -32,6 +32,7 @@ struct note {
 struct recorder;
 struct recorder *recorder_start(struct mirror *, int64_t commit_ms, unsigned queue_max, bool remote); /* NULL: no thread to be had */
 void recorder_stop(struct recorder **);                        /* after all that is queued */
+void recorder_on_wait(struct recorder *, void (*fn)(void *), void *arg); /* before its first use: called by whoever is about to wait */
 int recorder_do(struct recorder *, struct note *);             /* waits for its commit; blocks at the bound of the queue */
 void recorder_post(struct recorder *, struct note *);          /* does not wait for the commit: note->then; blocks at the bound of the queue */
 void recorder_purge(struct recorder *, struct str id);         /* a record that does not decode; nobody waits; dropped at a bound */

@@ -170,7 +170,8 @@ static struct pool_item *dequeue(struct pool *p) /* with the lock; the caller ru
 	return it;
 }
 
-static _Thread_local bool blocks; /* this thread has said so, and is not among the running */
+static _Thread_local bool inside; /* this thread runs an item */
+static _Thread_local bool blocks; /* … and has said that it blocks: it is not among the running */
 
 /* Somebody shall look after queue and epoll. With the lock; the idler is to be woken without it. */
 static struct idler *call_somebody(struct pool *p)
@@ -216,6 +217,8 @@ void pool_submit(struct pool *p, struct pool_item *it, enum pool_rank rank)
 
 void pool_blocking(struct pool *p)
 {
+	if (!inside)
+		return;
 	pthread_mutex_lock(&p->lock);
 	if (!blocks) {
 		blocks = true;
@@ -289,7 +292,9 @@ static void poll_once(struct pool *p) /* called and left with the lock; p->polli
 static void run_item(struct pool *p, struct pool_item *it)
 {
 	count(COUNT_threads_busy);
+	inside = true;
 	it->run(it);
+	inside = false;
 	count_sub(COUNT_threads_busy, 1);
 	pthread_mutex_lock(&p->lock);
 	p->busy--;

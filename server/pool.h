@@ -53,7 +53,7 @@ bool pool_seize(struct pool_item *);
 /* Runs it as soon as a thread is there: one that is running and comes back, the one in epoll, or another. From any thread. For jobs, and
  * for items that the caller owns (is running). */
 void pool_submit(struct pool *, struct pool_item *, enum pool_rank);
-/* The calling handler is about to wait or to work for long: others take over the queue and epoll. */
+/* The calling handler is about to wait or to work for long: others take over the queue and epoll. Nothing in a thread that runs no item. */
 void pool_blocking(struct pool *);
 /* Are there threads left for something that could as well not be done? */
 bool pool_spare(struct pool *);

@@ -137,12 +137,21 @@ static void accept_ready(void *arg, struct pool_item *it)
 	}
 }
 
+/* A handler is about to wait for the database (its queue is full, or it wants a commit). */
+static void about_to_wait(void *arg)
+{
+	struct worker *w = arg;
+	if (w->pool != NULL)
+		pool_blocking(w->pool);
+}
+
 static void open_stores(struct worker *w)
 {
 	const struct settings *s = conf();
 	char path[4300];
 	snprintf(path, sizeof path, "%s/meta", s->state_dir);
-	const struct metadata_options mo = { .dir = xstrdup(path), .map_size = s->meta_size, .commit_ms = s->commit_ms, .queue_max = METADATA_QUEUE, .recorder = true };
+	const struct metadata_options mo = { .dir = xstrdup(path), .map_size = s->meta_size, .commit_ms = s->commit_ms, .queue_max = METADATA_QUEUE, .recorder = true,
+	                                     .about_to_wait = about_to_wait, .about_to_wait_arg = w };
 	if (metadata_open(&w->metadata, &mo) < 0)
 		die(EX_SOFTWARE, "metadata");
 	snprintf(path, sizeof path, "%s/store", s->state_dir);
