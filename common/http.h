@@ -1,5 +1,6 @@
 /* http.h - the message heads that every folder talks about. Who parses them: server/http1 (clients), common/httpc (origins). */
 #pragma once
+#include <netinet/in.h>
 #include "headers.h"
 #include "url.h"
 
@@ -20,6 +21,7 @@ struct http_request {
 	struct url url;         /* of the resource; for CONNECT host and port only */
 	int minor;              /* HTTP/1.minor */
 	struct headers headers;
+	struct in6_addr client; /* who asks, as far as rules want to know: IPv4 mapped; :: when it is not known */
 };
 
 struct http_response {

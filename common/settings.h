@@ -60,3 +60,7 @@ void settings_markdown(FILE *);  /* the README's table */
 struct setting_info { const char *field, *group, *option, *env, *key, *def, *text; bool secret, live; };
 const struct setting_info *settings_table(unsigned *n);
 const char *settings_value(const char *field, char *buf, size_t n); /* as text, redacted, cut to fit; NULL: no such field */
+/* Text in libconfig's syntax, made safe for libconfig, in the arena: 64-bit integers, and *include_line is not 0 when it says @include,
+ * which must be refused. For other files in that syntax. */
+struct arena;
+const char *settings_prepare(struct str text, struct arena *, int *include_line);

@@ -18,8 +18,8 @@ struct reading {
 /* libconfig 1.5 cuts integers silently to 32 bits unless they end in L, so "size = 5000000000" would be 705032704: the L is put
  * there. And an @include that names a folder makes its scanner end the process, which a reload must not: refused (*line says where).
  * Lines stay what they are. */
-static const char *
-prepare(struct str text, struct arena *a, int *include_line)
+const char *
+settings_prepare(struct str text, struct arena *a, int *include_line)
 {
 	char *out = arena_alloc(a, text.n + text.n / 10 + 2), *o = out; /* an L for ten digits at most */
 	const char *p = text.p, *end = text.p + text.n;
@@ -184,7 +184,7 @@ settings_file_read(const char *path, struct arena *a, void (*take)(void *, const
 		free((char *)(uintptr_t)text.p);
 		return;
 	}
-	const char *prepared = prepare(text, a, &include_line);
+	const char *prepared = settings_prepare(text, a, &include_line);
 	free((char *)(uintptr_t)text.p);
 	if (include_line) {
 		settings_complain("%s:%d: @include is not supported: settings are in one file", path, include_line);

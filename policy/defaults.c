@@ -1,8 +1,8 @@
 /* defaults.c - the built-in rules (behaviour.md 3.3), in order. The one place in the program that names well-known public hosts. */
 #include "rules.h"
 
-#define PLAIN -1, -1, -1
-#define DAY_OLD 86400, -1, -1 /* an index: a day old is good enough to start with, while the background asks for a newer one */
+#define PLAIN -1, -1, -1, 0
+#define DAY_OLD 86400, -1, -1, 0 /* an index: a day old is good enough to start with, while the background asks for a newer one */
 
 const struct rule rules_builtin[] = {
 	{ RULE_PathContains, "/mitm.it/", NULL, POLICY_NoCache, PLAIN },

@@ -38,6 +38,14 @@ facts_of(const struct headers *h, struct facts *x)
 	}
 }
 
+void
+facts_rule(struct facts *x, const struct plan *plan)
+{
+	x->refresh = plan ? plan->refresh : NULL;
+	if (x->refresh && x->refresh->ignore_no_store)
+		x->cc.bits &= ~(CC_NO_STORE | CC_PRIVATE | CC_NO_CACHE);
+}
+
 bool
 status_heuristic(int64_t status)
 {
@@ -64,8 +72,19 @@ freshness_age_value(const struct facts *x)
 	return x->age.p && delta_parse(str_trim(str_cut(&rest, ',')), &age) ? age : 0;
 }
 
-int64_t
-freshness_lifetime(const struct judge_options *o, int64_t status, const struct facts *x, int64_t date, int64_t received, bool *is_explicit)
+/* A refresh pattern comes before what the origin says (behaviour.md 5.3), but is no word on errors. Our choice: Last-Modified counts
+ * from Date, as in 4.2.2, not from now: a lifetime that grows while the response ages says nothing. */
+static int64_t
+refresh_lifetime(const struct refresh *r, const struct facts *x, int64_t date, int64_t received)
+{
+	int64_t modified = x->last_modified.p ? httpdate_parse(x->last_modified, received) : HTTPDATE_NONE, ttl = r->min_s;
+	if (modified != HTTPDATE_NONE && date > modified)
+		ttl += (date - modified) / 100 * r->percent + (date - modified) % 100 * r->percent / 100;
+	return r->max_s > 0 && ttl > r->max_s ? r->max_s : ttl;
+}
+
+static int64_t
+lifetime_said(const struct judge_options *o, int64_t status, const struct facts *x, int64_t date, int64_t received, bool *is_explicit)
 {
 	const struct cache_control *cc = &x->cc;
 	*is_explicit = true;
@@ -88,6 +107,13 @@ freshness_lifetime(const struct judge_options *o, int64_t status, const struct f
 		return -1;
 	guess = date > modified ? (date - modified) / 100 * o->heuristic_percent + (date - modified) % 100 * o->heuristic_percent / 100 : 0;
 	return guess < o->heuristic_max_s ? guess : o->heuristic_max_s;
+}
+
+int64_t
+freshness_lifetime(const struct judge_options *o, int64_t status, const struct facts *x, int64_t date, int64_t received, bool *is_explicit)
+{
+	int64_t said = lifetime_said(o, status, x, date, received, is_explicit);
+	return x->refresh && status < 400 ? refresh_lifetime(x->refresh, x, date, received) : said;
 }
 
 /* Documents come from other nodes too: numbers beyond the year 9999 count as not there, so that no arithmetic on them overflows. */
@@ -125,11 +151,12 @@ judge_age(const struct meta *m, int64_t now)
 }
 
 int64_t
-judge_lifetime(const struct judge_options *o, const struct meta *m)
+judge_lifetime(const struct judge_options *o, const struct plan *plan, const struct meta *m)
 {
 	struct facts x;
 	bool is_explicit;
 	int64_t received = freshness_received(m) / 1000;
 	facts_of(&m->headers, &x);
+	facts_rule(&x, plan);
 	return freshness_lifetime(o, m->status, &x, freshness_origin(m), received, &is_explicit);
 }

@@ -8,8 +8,10 @@ struct facts {
 	struct cache_control cc;
 	struct str age, date, etag, expires, last_modified;
 	bool set_cookie;
+	const struct refresh *refresh; /* the operator's word on its lifetime; NULL none */
 };
 void facts_of(const struct headers *, struct facts *);
+void facts_rule(struct facts *, const struct plan *); /* what the plan's refresh pattern makes of them */
 
 bool status_heuristic(int64_t status); /* cacheable by default (RFC 9110 15.1) */
 /* 4.2.1: seconds, 0 when it is expired or says so in a way that cannot be read; -1 when nothing is said and nothing may be guessed.

@@ -129,12 +129,13 @@ struct held {                /* a stored response, seen by one request */
 };
 
 static void
-hold(const struct judge_options *o, const struct http_request *req, const struct wish *w, const struct meta *m, int64_t now, struct held *s)
+hold(const struct judge_options *o, const struct plan *plan, const struct http_request *req, const struct wish *w, const struct meta *m, int64_t now, struct held *s)
 {
 	int64_t received = freshness_received(m) / 1000;
 	const struct cache_control *cc = &s->x.cc;
 	s->meta = m;
 	facts_of(&m->headers, &s->x);
+	facts_rule(&s->x, plan);
 	s->age = judge_age(m, now);
 	s->lifetime = freshness_lifetime(o, m->status, &s->x, freshness_origin(m), received, &s->is_explicit);
 	s->staleness = s->age - (s->lifetime > 0 ? s->lifetime : 0);
@@ -142,7 +143,8 @@ hold(const struct judge_options *o, const struct http_request *req, const struct
 	          vary_matches(m, &req->headers);
 	/* RFC 9111 lets a request with credentials have what was stored without them. We ask first, unless the origin said that
 	 * credentials do not matter: an origin that forgot Vary: Authorization then costs a round trip and no mix-up. */
-	s->must_ask = (cc->bits & CC_NO_CACHE) || (m->flags & (META_INVALIDATED | META_MUST_REVALIDATE_ALWAYS)) ||
+	uint32_t ask = META_INVALIDATED | (plan->refresh && plan->refresh->ignore_no_store ? 0 : META_MUST_REVALIDATE_ALWAYS);
+	s->must_ask = (cc->bits & CC_NO_CACHE) || (m->flags & ask) ||
 	              (w->authorized && o->shared && !storable_shared(cc));
 	s->current = s->staleness < 0 && !s->must_ask;
 	s->may_be_stale = !(cc->bits & (CC_NO_CACHE | CC_MUST_REVALIDATE)) && !(m->flags & META_INVALIDATED) &&
@@ -223,7 +225,7 @@ judge_stored(const struct judge_options *o, const struct plan *plan, const struc
 		return j;
 	only_cached = w.cc.bits & CC_ONLY_IF_CACHED;
 	if (stored) {
-		hold(o, req, &w, stored, now, &s);
+		hold(o, plan, req, &w, stored, now, &s);
 		if (!s.fits)
 			j.forward = FORWARD_vary_miss;
 	}
@@ -330,8 +332,9 @@ judge_response(const struct judge_options *o, const struct plan *plan, const str
 		return OUTCOME_RELAY;
 	wish_of(&req->headers, &w);
 	facts_of(&resp->headers, &x);
+	facts_rule(&x, plan);
 	if (stored)
-		hold(o, req, &w, stored, now, &s);
+		hold(o, plan, req, &w, stored, now, &s);
 	if (stored && resp->status == 304)
 		return s.fits && (!x.etag.n || !s.x.etag.n || same_tag(x.etag, s.x.etag)) ? OUTCOME_FRESHEN : OUTCOME_REFETCH;
 	if (stored && resp->status >= 400 && (req->method == METHOD_GET || req->method == METHOD_HEAD) &&
@@ -358,7 +361,7 @@ judge_failure(const struct judge_options *o, const struct plan *plan, const stru
 	if (!stored || (req->method != METHOD_GET && req->method != METHOD_HEAD))
 		return OUTCOME_RELAY;
 	wish_of(&req->headers, &w);
-	hold(o, req, &w, stored, now, &s);
+	hold(o, plan, req, &w, stored, now, &s);
 	return stands_in(o, plan, &w, &s, NO_ANSWER) ? OUTCOME_SERVE_STALE : OUTCOME_RELAY;
 }
 
@@ -375,7 +378,7 @@ judge_may_join(const struct plan *plan, const struct http_request *req, const st
 	if (growing->status == 206 && judge_part(req, growing, &in) == SELECT_UNSATISFIABLE)
 		return false;
 	/* Just arrived, however long its body takes: what is under way is younger than any copy could be. */
-	hold(&shared, req, &w, growing, now < growing->response_time ? now : growing->response_time, &s);
+	hold(&shared, plan, req, &w, growing, now < growing->response_time ? now : growing->response_time, &s);
 	if (!s.fits)
 		return false;
 	if (plan->policy == POLICY_NoRefresh)

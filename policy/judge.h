@@ -96,7 +96,7 @@ void judge_freshen(struct meta *stored, const struct http_response *, int64_t re
 void judge_conditional(const struct meta *stored, struct headers *request_headers);
 /* RFC 9111 4.2.3 now */
 int64_t judge_age(const struct meta *, int64_t now);
-int64_t judge_lifetime(const struct judge_options *, const struct meta *); /* s; -1: none */
+int64_t judge_lifetime(const struct judge_options *, const struct plan *, const struct meta *); /* s; -1: none. plan: NULL, or with its refresh pattern */
 /* May two requests share one upstream answer that is still under way? (what a joiner asks when the head is there) As judge_stored's
  * HIT for a response that has just arrived; growing is what judge_meta made, of a response that judge_response gave STORE. */
 bool judge_may_join(const struct plan *, const struct http_request *, const struct meta *growing, int64_t now);

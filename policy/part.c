@@ -54,6 +54,7 @@ judge_keeps_part(const struct judge_options *o, const struct plan *plan, const s
 	uint64_t total;
 	whole.status = 200;
 	facts_of(&resp->headers, &x);
+	facts_rule(&x, plan);
 	if (resp->status != 206 || headers_has(&resp->headers, STR("vary")) || headers_count(&resp->headers, STR("content-range")) != 1 ||
 	    !content_range_parse(headers_get(&resp->headers, STR("content-range")), &range, &total) || total == UINT64_MAX)
 		return false;
@@ -97,7 +98,7 @@ judge_rest(const struct judge_options *o, const struct meta *part, int64_t now, 
 		return false;
 	/* Without a strong validator nothing can be put together (3.4), but an origin that does not know ranges any more, or whose
 	 * resource has changed, answers with the whole: asked for only while what we have is fresh. */
-	if (!if_range->p && judge_age(part, now) >= judge_lifetime(o, part))
+	if (!if_range->p && judge_age(part, now) >= judge_lifetime(o, NULL, part))
 		return false;
 	*range = arena_printf(a, "bytes=%llu-", (unsigned long long)held.last + 1);
 	return true;

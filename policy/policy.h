@@ -12,6 +12,12 @@ enum policy {
 const char *policy_name(enum policy);            /* exactly as in x-proxy-policy */
 bool policy_parse(struct str, enum policy *);    /* case-insensitive, trimmed */
 
+/* A refresh pattern (behaviour.md 5.3): how long what it matches is fresh, whatever the origin says of that. */
+struct refresh {
+	int64_t min_s, percent, max_s; /* min + percent of (Date - Last-Modified), at most max when that is not 0 */
+	bool ignore_no_store;          /* no-store, private and no-cache of its answers do not count */
+};
+
 /* What the rules say of one request, before anything was looked up. */
 struct plan {
 	enum policy policy;
@@ -19,6 +25,7 @@ struct plan {
 	int64_t connect_timeout_ms; /* -1: the setting */
 	int64_t read_timeout_ms;    /* -1: the setting; 0: none */
 	int64_t forced_swr_s;      /* -1: off */
+	const struct refresh *refresh; /* NULL: the origin's word; good as long as the set of rules is */
 	struct str key_url;        /* normalised */
 	struct str id;             /* base document id: scheme/host/hash */
 	struct str vary_id;        /* scheme/host/_vary/hash */

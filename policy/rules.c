@@ -1,113 +1,197 @@
-/* rules.c - from a request to its policy. Runs on every request: the URL is lower-cased once, all texts were lower-cased when the
- * set was made, and a regular expression runs as machine code (PCRE2 JIT). */
-#define PCRE2_CODE_UNIT_WIDTH 8
+/* rules.c - see rules.h. Runs on every request: the URL is lower-cased once, all texts were lower-cased when the set was made, host
+ * suffixes are found by one sorted lookup for all their rules, and a regular expression runs as machine code. */
 #include "rules.h"
+#include "hostsuffix.h"
 #include "key.h"
-#include <pcre2.h>
-#include <pthread.h>
+#include "netrange.h"
+#include "regex.h"
+#include <stdio.h>
+#include <string.h>
 
-/* What one match may cost: some hundred times what a sane pattern needs on the longest URL that we take (16 KiB),
- * and still only milliseconds. A pattern that needs more does not match. */
-#define REGEX_MATCH_LIMIT 100000
-#define REGEX_HEAP_KIB 16384 /* the interpreter's memory for as many frames as that */
 #define LOWER_STACK 1024 /* URLs up to this length are lower-cased on the stack */
 
 struct compiled {
 	enum rule_kind kind;
-	struct str text, exclude;  /* lower case */
-	pcre2_code *code;
-	bool jit;
-	const struct rule *rule;   /* policy and times, our own copy */
+	struct str text, other;    /* lower case */
+	struct regex *regex;
+	struct netrange range;     /* Client */
+};
+struct policy_rule {
+	struct compiled when;
+	enum policy policy;
+	int64_t forced_swr_s, connect_timeout_ms, read_timeout_ms;
+	unsigned run_end;          /* HostSuffix: the first rule behind it that is none */
 	char *label;               /* "Suffix .deb": for the log and "passsage explain" */
 };
+struct keying {
+	struct compiled when;
+	struct regex *pattern;     /* what is replaced; NULL: what "when" matches by */
+	struct str rewrite;
+};
+struct refreshing { struct regex *regex; struct refresh refresh; };
 struct ruleset {
-	unsigned n;
+	struct policy_rule *rules;
+	struct keying *keys;
+	struct refreshing *refresh;
+	unsigned rules_n, keys_n, refresh_n;
+	struct host_suffixes *suffixes; /* of all HostSuffix rules: suffix to rule */
 	enum policy otherwise;
-	struct rule *rules;
-	struct compiled *v;
-	pcre2_match_context *limits;
 };
 
-static const char *const kinds[] = { "Prefix", "Suffix", "HostPrefix", "HostContains", "PathContains", "Regex" };
+static const char *const kinds[] = {
+#define X(k) [RULE_##k] = #k,
+	RULE_KINDS(X)
+#undef X
+};
 
 static struct str
-lower_copy(const char *z)
+copy_of(struct str s, bool lower)
 {
-	struct str s = str_c(z);
 	char *p = xmalloc(s.n + 1);
 	for (size_t i = 0; i < s.n; i++)
-		p[i] = ascii_lower(s.p[i]);
+		p[i] = lower ? ascii_lower(s.p[i]) : s.p[i];
 	p[s.n] = 0;
 	return (struct str){ p, s.n };
 }
 
-static bool
-compile(struct compiled *c, char problem[256])
+/* --- making a set ------------------------------------------------------------------------------------------------------ */
+
+static struct regex *
+compile_regex(const char *what, const char *text, char problem[RULE_PROBLEM])
 {
-	struct str pattern = str_c(c->rule->text);
-	PCRE2_UCHAR text[128];
-	PCRE2_SIZE at;
-	int err;
-	/* A search is not anchored, so a leading .* changes nothing but the cost: without it PCRE2 can skip to the first literal. */
-	if (str_starts(pattern, STR(".*")) && pattern.n > 2 && !strchr("?+*{", pattern.p[2]) && !memchr(pattern.p, '|', pattern.n))
-		pattern = str_from(pattern, 2);
-	c->code = pcre2_compile((PCRE2_SPTR)pattern.p, pattern.n, PCRE2_CASELESS | PCRE2_NEVER_BACKSLASH_C, &err, &at, NULL);
-	if (!c->code) {
-		pcre2_get_error_message(err, text, sizeof(text));
-		snprintf(problem, 256, "Regex %.100s: %s at offset %zu", c->rule->text, (char *)text, (size_t)at);
+	char why[RULE_PROBLEM / 2];
+	struct regex *r = regex_new(str_c(text), why, sizeof(why));
+	if (!r)
+		snprintf(problem, RULE_PROBLEM, "%s %.100s: %s", what, text, why);
+	return r;
+}
+
+static bool
+compile(struct compiled *c, enum rule_kind kind, const char *text, const char *other, char problem[RULE_PROBLEM])
+{
+	c->kind = kind;
+	c->text = copy_of(str_c(text), kind != RULE_Method); /* methods are case-sensitive (RFC 9110 9.1) */
+	if (other)
+		c->other = copy_of(str_c(other), true);
+	if (kind == RULE_Regex || kind == RULE_HeaderMatches)
+		return (c->regex = compile_regex(kinds[kind], text, problem)) != NULL;
+	if (kind == RULE_Client && !netrange_parse(str_c(text), &c->range)) {
+		snprintf(problem, RULE_PROBLEM, "Client %.100s: must be an address or a range of them, such as 10.1.0.0/16 or 2001:db8::/32", text);
 		return false;
 	}
-	c->jit = pcre2_jit_compile(c->code, PCRE2_JIT_COMPLETE) == 0; /* not on every machine: then it is interpreted */
 	return true;
 }
 
+static void
+compiled_fini(struct compiled *c)
+{
+	free((char *)(uintptr_t)c->text.p);
+	free((char *)(uintptr_t)c->other.p);
+	regex_free(&c->regex);
+}
+
+/* The order in which rules are asked: Prefix rules first, the longest first, equal ones as listed; then the others as listed (3.2). */
+struct place { unsigned from; size_t length; bool prefix; };
+
+static int
+place_cmp(const void *x, const void *y)
+{
+	const struct place *a = x, *b = y;
+	if (a->prefix != b->prefix)
+		return a->prefix ? -1 : 1;
+	if (a->prefix && a->length != b->length)
+		return a->length > b->length ? -1 : 1;
+	return a->from < b->from ? -1 : 1;
+}
+
+#define ORDER(v, n) ({ \
+	struct place *places_ = xcalloc((n) + 1, sizeof(*places_)); \
+	for (unsigned i_ = 0; i_ < (n); i_++) \
+		places_[i_] = (struct place){ i_, strlen((v)[i_].text), (v)[i_].kind == RULE_Prefix }; \
+	qsort(places_, (n), sizeof(*places_), place_cmp); \
+	places_; })
+
+static bool
+make_rule(struct policy_rule *r, const struct rule *from, char problem[RULE_PROBLEM])
+{
+	bool header = from->kind >= RULE_HeaderEquals && from->kind <= RULE_HeaderMatches;
+	size_t label = strlen(from->text) + (from->other ? strlen(from->other) : 0) + 32;
+	r->policy = from->policy;
+	r->forced_swr_s = from->forced_swr_s;
+	r->connect_timeout_ms = from->connect_timeout_ms;
+	r->read_timeout_ms = from->read_timeout_ms;
+	r->label = xmalloc(label);
+	snprintf(r->label, label, "%s %s%s%s", kinds[from->kind], header ? from->other : "", header ? " " : "", from->text);
+	return compile(&r->when, from->kind, from->text, from->other, problem);
+}
+
+static bool
+make_key(struct keying *k, const struct key_rule *from, char problem[RULE_PROBLEM])
+{
+	char why[RULE_PROBLEM / 2];
+	if (!compile(&k->when, from->kind, from->text, NULL, problem))
+		return false;
+	k->rewrite = copy_of(str_c(from->rewrite), false);
+	if ((from->pattern || from->kind != RULE_Regex) &&
+	    !(k->pattern = compile_regex("pattern", from->pattern ? from->pattern : "^.*$", problem)))
+		return false;
+	if (regex_template_check(k->pattern ? k->pattern : k->when.regex, k->rewrite, why, sizeof(why)))
+		return true;
+	snprintf(problem, RULE_PROBLEM, "rewrite %.100s: %s", from->rewrite, why);
+	return false;
+}
+
 struct ruleset *
-ruleset_new(const struct rule *rules, unsigned n, enum policy otherwise, char problem[256])
+ruleset_make(const struct rule_lists *lists, char problem[RULE_PROBLEM], int *line)
 {
 	struct ruleset *set = xcalloc(1, sizeof(*set));
-	set->n = n;
-	set->otherwise = otherwise;
-	set->v = xcalloc(n + 1, sizeof(*set->v));
-	set->rules = xcalloc(n + 1, sizeof(*set->rules));
-	set->limits = pcre2_match_context_create(NULL);
-	if (set->limits)
-		pcre2_set_match_limit(set->limits, REGEX_MATCH_LIMIT), pcre2_set_heap_limit(set->limits, REGEX_HEAP_KIB);
+	struct place *order = ORDER(lists->rules, lists->rules_n);
+	set->otherwise = lists->otherwise;
+	set->rules = xcalloc(lists->rules_n + 1, sizeof(*set->rules));
+	set->keys = xcalloc(lists->keys_n + 1, sizeof(*set->keys));
+	set->refresh = xcalloc(lists->refresh_n + 1, sizeof(*set->refresh));
 	problem[0] = 0;
-
-	/* Prefix rules first, the longest first, equal ones as listed; then the others as listed (3.2). */
-	unsigned k = 0, prefixes;
-	for (unsigned i = 0; i < n; i++) {
-		if (rules[i].kind != RULE_Prefix)
-			continue;
-		unsigned at = k++;
-		for (; at > 0 && strlen(set->rules[at - 1].text) < strlen(rules[i].text); at--)
-			set->rules[at] = set->rules[at - 1];
-		set->rules[at] = rules[i];
+	bool good = true;
+	for (unsigned i = 0; good && i < lists->rules_n; i++) {
+		*line = lists->rules[order[i].from].line;
+		set->rules_n++;
+		good = make_rule(&set->rules[i], &lists->rules[order[i].from], problem);
 	}
-	prefixes = k;
-	for (unsigned i = 0; i < n; i++)
-		if (rules[i].kind != RULE_Prefix)
-			set->rules[k++] = rules[i];
-	for (unsigned i = 0; i < n; i++) {
-		struct compiled *c = &set->v[i];
-		size_t label = strlen(set->rules[i].text) + 32;
-		c->kind = i < prefixes ? RULE_Prefix : set->rules[i].kind;
-		c->rule = &set->rules[i];
-		c->text = lower_copy(c->rule->text);
-		if (c->rule->exclude)
-			c->exclude = lower_copy(c->rule->exclude);
-		c->label = xmalloc(label);
-		snprintf(c->label, label, "%s %s", kinds[c->kind], c->rule->text);
-		if (!set->limits)
-			snprintf(problem, 256, "no memory for regular expressions");
-		else if (c->kind == RULE_Regex)
-			compile(c, problem);
-		if (problem[0]) {
-			ruleset_free(&set);
-			return NULL;
-		}
+	free(order);
+	order = ORDER(lists->keys, lists->keys_n);
+	for (unsigned i = 0; good && i < lists->keys_n; i++) {
+		*line = lists->keys[order[i].from].line;
+		set->keys_n++;
+		good = make_key(&set->keys[i], &lists->keys[order[i].from], problem);
 	}
+	free(order);
+	for (unsigned i = 0; good && i < lists->refresh_n; i++) {
+		*line = lists->refresh[i].line;
+		set->refresh_n++;
+		set->refresh[i].refresh = lists->refresh[i].refresh;
+		set->refresh[i].regex = compile_regex("refresh pattern", lists->refresh[i].text, problem);
+		good = set->refresh[i].regex != NULL;
+	}
+	if (!good) {
+		ruleset_free(&set);
+		return NULL;
+	}
+	set->suffixes = host_suffixes_new(set->rules_n);
+	for (unsigned i = 0; i < set->rules_n; i++)
+		if (set->rules[i].when.kind == RULE_HostSuffix)
+			host_suffixes_add(set->suffixes, set->rules[i].when.text, i);
+	host_suffixes_sort(set->suffixes);
+	for (unsigned i = set->rules_n; i-- > 0;)
+		set->rules[i].run_end = i + 1 < set->rules_n && set->rules[i + 1].when.kind == RULE_HostSuffix ? set->rules[i + 1].run_end : i + 1;
 	return set;
+}
+
+struct ruleset *
+ruleset_new(const struct rule *rules, unsigned n, enum policy otherwise, char problem[RULE_PROBLEM])
+{
+	const struct rule_lists lists = { .rules = rules, .rules_n = n, .otherwise = otherwise };
+	int line;
+	return ruleset_make(&lists, problem, &line);
 }
 
 void
@@ -117,49 +201,31 @@ ruleset_free(struct ruleset **setp)
 	*setp = NULL;
 	if (!set)
 		return;
-	for (unsigned i = 0; i < set->n; i++) {
-		free((char *)set->v[i].text.p);
-		free((char *)set->v[i].exclude.p);
-		free(set->v[i].label);
-		pcre2_code_free(set->v[i].code);
+	for (unsigned i = 0; i < set->rules_n; i++) {
+		compiled_fini(&set->rules[i].when);
+		free(set->rules[i].label);
 	}
-	pcre2_match_context_free(set->limits);
-	free(set->v);
+	for (unsigned i = 0; i < set->keys_n; i++) {
+		compiled_fini(&set->keys[i].when);
+		regex_free(&set->keys[i].pattern);
+		free((char *)(uintptr_t)set->keys[i].rewrite.p);
+	}
+	for (unsigned i = 0; i < set->refresh_n; i++)
+		regex_free(&set->refresh[i].regex);
+	host_suffixes_free(&set->suffixes);
 	free(set->rules);
+	free(set->keys);
+	free(set->refresh);
 	free(set);
 }
 
-/* PCRE2 needs a place for offsets that no two matches share: one a thread, freed with it. */
-static pthread_key_t scratch_key;
-static pthread_once_t scratch_once = PTHREAD_ONCE_INIT;
-static void scratch_free(void *p) { pcre2_match_data_free(p); }
-static void scratch_init(void) { pthread_key_create(&scratch_key, scratch_free); }
+/* --- asking it --------------------------------------------------------------------------------------------------------- */
 
-static pcre2_match_data *
-scratch(void)
-{
-	static _Thread_local pcre2_match_data *mine;
-	if (!mine) {
-		pthread_once(&scratch_once, scratch_init);
-		mine = pcre2_match_data_create(1, NULL);
-		pthread_setspecific(scratch_key, mine);
-	}
-	return mine;
-}
-
-static bool
-regex(const struct ruleset *set, const struct compiled *c, struct str url)
-{
-	pcre2_match_data *m = scratch();
-	int r = PCRE2_ERROR_JIT_STACKLIMIT;
-	if (!m)
-		return false;
-	if (c->jit)
-		r = pcre2_jit_match(c->code, (PCRE2_SPTR)url.p, url.n, 0, 0, m, set->limits);
-	if (r == PCRE2_ERROR_JIT_STACKLIMIT) /* a long URL and many alternatives: the interpreter has its frames on the heap */
-		r = pcre2_match(c->code, (PCRE2_SPTR)url.p, url.n, 0, PCRE2_NO_JIT, m, set->limits);
-	return r >= 0; /* at a limit: no match */
-}
+struct view {                      /* what rules see */
+	const struct url *url;
+	const struct http_request *req; /* NULL: keys, which are the URL's alone */
+	struct str text, path, host;   /* lower case; path: the URL without its query */
+};
 
 static struct str
 lower_into(char *stack, size_t room, struct arena *a, struct str s)
@@ -176,48 +242,123 @@ contains(struct str s, struct str part)
 	return memmem(s.p, s.n, part.p, part.n) != NULL;
 }
 
-static const struct compiled *
-match(const struct ruleset *set, const struct url *url, struct arena *a)
+/* Any of the field's lines. */
+static bool
+header_matches(const struct compiled *c, const struct headers *h)
 {
-	char url_stack[LOWER_STACK], host_stack[256];
-	struct str text = lower_into(url_stack, sizeof(url_stack), a, url->text);
-	struct str host = lower_into(host_stack, sizeof(host_stack), a, url->host);
-	/* Suffix rules see the path's end, whatever query follows. */
-	struct str path = text;
-	if (url->query.p && path.n > url->query.n)
-		path.n -= url->query.n + 1;
+	for (unsigned i = 0; i < h->n; i++) {
+		const struct field *f = &h->v[i];
+		if (f->name.n != c->other.n || !str_caseeq(f->name, c->other))
+			continue;
+		if (c->kind == RULE_HeaderEquals ? str_caseeq(f->value, c->text) : c->kind == RULE_HeaderContains ? str_casehas(f->value, c->text)
+		    : regex_search(c->regex, f->value))
+			return true;
+	}
+	return false;
+}
 
-	for (const struct compiled *c = set->v; c < set->v + set->n; c++) {
-		bool yes = false;
-		switch (c->kind) {
-		case RULE_Prefix:       yes = str_starts(text, c->text); break;
-		case RULE_Suffix:       yes = str_ends(path, c->text); break;
-		case RULE_HostPrefix:   yes = str_starts(host, c->text); break;
-		case RULE_HostContains: yes = contains(host, c->text) && !(c->exclude.p && contains(host, c->exclude)); break;
-		case RULE_PathContains: yes = contains(text, c->text); break;
-		case RULE_Regex:        yes = regex(set, c, url->text); break;
+static bool
+matches(const struct compiled *c, const struct view *v)
+{
+	switch (c->kind) {
+	case RULE_Prefix:       return str_starts(v->text, c->text);
+	case RULE_Suffix:       return str_ends(v->path, c->text);
+	case RULE_SuffixQuery:  return str_ends(v->text, c->text);
+	case RULE_HostPrefix:   return str_starts(v->host, c->text);
+	case RULE_HostContains: return contains(v->host, c->text) && !(c->other.p && contains(v->host, c->other));
+	case RULE_HostSuffix:   break; /* first_match() */
+	case RULE_PathContains: return contains(v->text, c->text);
+	case RULE_Regex:        return regex_search(c->regex, v->url->text);
+	case RULE_Method:       return v->req && str_eq(v->req->method_name, c->text);
+	case RULE_HeaderEquals:
+	case RULE_HeaderContains:
+	case RULE_HeaderMatches: return v->req && header_matches(c, &v->req->headers);
+	case RULE_Client:       return v->req && netrange_has(&c->range, &v->req->client);
+	case RULE_KIND_MAX:     break;
+	}
+	return false;
+}
+
+static const struct policy_rule *
+first_match(const struct ruleset *set, const struct view *v)
+{
+	unsigned suffix = host_suffixes_find(set->suffixes, v->host); /* the first HostSuffix rule that matches */
+	for (unsigned i = 0; i < set->rules_n; i++) {
+		const struct policy_rule *r = &set->rules[i];
+		if (r->when.kind != RULE_HostSuffix) {
+			if (matches(&r->when, v))
+				return r;
+		} else if (suffix < r->run_end) {
+			return &set->rules[suffix]; /* not before i, or it would have been returned there */
+		} else {
+			i = r->run_end - 1; /* however many there are */
 		}
-		if (yes)
-			return c;
 	}
 	return NULL;
+}
+
+static struct str
+rewritten(const struct ruleset *set, const struct view *v, struct arena *a)
+{
+	for (const struct keying *k = set->keys; k < set->keys + set->keys_n; k++) {
+		/* regex_replace searches itself */
+		if (!(k->when.kind == RULE_Regex && !k->pattern) && !matches(&k->when, v))
+			continue;
+		struct str key = regex_replace(k->pattern ? k->pattern : k->when.regex, v->url->text, k->rewrite, a);
+		if (key.n)
+			return key;
+	}
+	return STR_NONE;
+}
+
+/* A key that is a URL makes an id below its own host, so that mirrors of one thing can share it. */
+static void
+keys(const struct ruleset *set, const struct view *v, struct arena *a, struct str *key_url, struct str *id, struct str *vary_id)
+{
+	struct str key = set->keys_n ? rewritten(set, v, a) : STR_NONE;
+	struct url own;
+	*key_url = key.n ? key : key_normalise(a, v->url->text);
+	key_ids(a, key.n && url_parse(a, key, &own) == 0 ? &own : v->url, *key_url, id, vary_id);
+}
+
+static struct view
+view_of(const struct url *url, char text[LOWER_STACK], char host[256], struct arena *a)
+{
+	struct view v = { .url = url, .text = lower_into(text, LOWER_STACK, a, url->text), .host = lower_into(host, 256, a, url->host) };
+	v.path = v.text;
+	if (url->query.p && v.path.n > url->query.n)
+		v.path.n -= url->query.n + 1; /* Suffix rules see the path's end, whatever query follows */
+	return v;
+}
+
+void
+ruleset_keys(const struct ruleset *set, const struct url *url, struct arena *a, struct str *key_url, struct str *id, struct str *vary_id)
+{
+	char text[LOWER_STACK], host[256];
+	const struct view v = view_of(url, text, host, a);
+	keys(set, &v, a, key_url, id, vary_id);
 }
 
 void
 ruleset_plan(const struct ruleset *set, const struct http_request *req, struct str header, struct arena *a, struct plan *plan)
 {
-	const struct compiled *c;
+	char text[LOWER_STACK], host[256];
+	struct view v = view_of(&req->url, text, host, a);
+	const struct policy_rule *r;
+	v.req = req;
 	*plan = (struct plan){ .policy = set->otherwise, .rule = "default", .connect_timeout_ms = -1, .read_timeout_ms = -1,
 	                       .forced_swr_s = -1 };
 	if (header.p && policy_parse(header, &plan->policy)) {
 		plan->rule = "header"; /* it stands for itself: times of rules do not apply (3.6) */
-	} else if ((c = match(set, &req->url, a))) {
-		plan->policy = c->rule->policy;
-		plan->rule = c->label;
-		plan->connect_timeout_ms = c->rule->connect_timeout_ms;
-		plan->read_timeout_ms = c->rule->read_timeout_ms;
-		plan->forced_swr_s = c->rule->forced_swr_s;
+	} else if ((r = first_match(set, &v))) {
+		plan->policy = r->policy;
+		plan->rule = r->label;
+		plan->connect_timeout_ms = r->connect_timeout_ms;
+		plan->read_timeout_ms = r->read_timeout_ms;
+		plan->forced_swr_s = r->forced_swr_s;
 	}
-	plan->key_url = key_normalise(a, req->url.text);
-	key_ids(a, &req->url, plan->key_url, &plan->id, &plan->vary_id);
+	for (unsigned i = 0; i < set->refresh_n && !plan->refresh; i++)
+		if (regex_search(set->refresh[i].regex, req->url.text))
+			plan->refresh = &set->refresh[i].refresh;
+	keys(set, &v, a, &plan->key_url, &plan->id, &plan->vary_id);
 }

@@ -2,21 +2,45 @@
 #pragma once
 #include "policy.h"
 
-enum rule_kind { RULE_Prefix, RULE_Suffix, RULE_HostPrefix, RULE_HostContains, RULE_PathContains, RULE_Regex };
+#define RULE_KINDS(X) X(Prefix) X(Suffix) X(SuffixQuery) X(HostPrefix) X(HostContains) X(HostSuffix) X(PathContains) X(Regex) \
+	X(Method) X(HeaderEquals) X(HeaderContains) X(HeaderMatches) X(Client)
+enum rule_kind {
+#define X(k) RULE_##k,
+	RULE_KINDS(X)
+#undef X
+	RULE_KIND_MAX
+};
 struct rule {
 	enum rule_kind kind;
 	const char *text;
-	const char *exclude;       /* HostContains only; NULL none */
+	const char *other;         /* HostContains: what the host must not contain, NULL none; Header…: the field's name */
 	enum policy policy;
 	int64_t forced_swr_s;      /* -1 off */
-	int64_t connect_timeout_ms, read_timeout_ms; /* -1 not said */
+	int64_t connect_timeout_ms, read_timeout_ms; /* -1 not said; 0 none */
+	int line;                  /* of the file; 0 built in */
 };
+struct refresh_rule { const char *text; struct refresh refresh; int line; };    /* text: a regular expression */
+/* What is under which key: Prefix, HostContains, PathContains or Regex match; the first match of pattern (NULL: for Regex its text, else
+ * the whole URL) is then replaced by rewrite. Nothing left: the next rule is tried. */
+struct key_rule { enum rule_kind kind; const char *text, *pattern, *rewrite; int line; };
+struct rule_lists {
+	const struct rule *rules;
+	const struct key_rule *keys;
+	const struct refresh_rule *refresh;
+	unsigned rules_n, keys_n, refresh_n;
+	enum policy otherwise;
+};
+#define RULE_PROBLEM 512   /* longest complaint */
 struct ruleset;
 extern const struct rule rules_builtin[];  /* 3.3, in order */
 extern const unsigned rules_builtin_n;
-/* Prefix rules first, longest first; then list order. NULL and *problem (static text) when a pattern does not compile. */
-struct ruleset *ruleset_new(const struct rule *, unsigned n, enum policy otherwise, char problem[256]);
+/* Prefix rules first, longest first; then list order. NULL and *problem (and the *line it stands in) when a text is not what its kind
+ * wants. All texts are copied. */
+struct ruleset *ruleset_make(const struct rule_lists *, char problem[RULE_PROBLEM], int *line);
+struct ruleset *ruleset_new(const struct rule *, unsigned n, enum policy otherwise, char problem[RULE_PROBLEM]); /* rules alone */
 void ruleset_free(struct ruleset **);
 /* header: the value of X-Passsage-Policy when it may be honoured, else STR_NONE. Fills in all of plan (keys too, in the arena).
- * plan->rule is a view into the set: good as long as the set is. Suffix rules match the path without the query. */
+ * plan->rule and ->refresh are views into the set: good as long as the set is. Suffix rules match the path without the query. */
 void ruleset_plan(const struct ruleset *, const struct http_request *, struct str header, struct arena *, struct plan *);
+/* The keys alone, of any URL. */
+void ruleset_keys(const struct ruleset *, const struct url *, struct arena *, struct str *key_url, struct str *id, struct str *vary_id);

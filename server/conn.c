@@ -176,6 +176,18 @@ bool conn_gone(struct conn *c)
 	return poll(&pfd, 1, 0) > 0 && pfd.revents & (POLLRDHUP | POLLHUP | POLLERR);
 }
 
+void conn_client(const struct conn *c, struct in6_addr *out)
+{
+	const struct sockaddr_in *v4 = (const void *)&c->peer;
+	*out = (struct in6_addr){ .s6_addr = { 0 } };
+	if (c->peer.ss_family == AF_INET) {
+		out->s6_addr[10] = out->s6_addr[11] = 0xff;
+		memcpy(out->s6_addr + 12, &v4->sin_addr, 4);
+	} else if (c->peer.ss_family == AF_INET6) {
+		*out = ((const struct sockaddr_in6 *)(const void *)&c->peer)->sin6_addr;
+	}
+}
+
 void conn_peer(const struct conn *c, char host[INET6_ADDRSTRLEN], unsigned *port)
 {
 	const struct sockaddr_in *v4 = (const void *)&c->peer;

@@ -58,6 +58,7 @@ int64_t conn_patience(uint64_t n, int64_t stall_ms);
 int conn_write(struct conn *, const void *, size_t, int64_t stall_ms);
 /* Has the client gone away? One that has only shut down its sending side counts as gone: they look alike. Cheap; for long waits. */
 bool conn_gone(struct conn *);
+void conn_client(const struct conn *, struct in6_addr *); /* the peer as rules see it: IPv4 mapped, :: unknown */
 void conn_peer(const struct conn *, char host[INET6_ADDRSTRLEN], unsigned *port);
 
 /* Accepts from a listening socket into a free slot of the worker; runs it. */

@@ -43,6 +43,7 @@ struct heritage {
 	struct str ca_pem, ca_der, ca_p12; /* the public ones, for onboarding */
 	char hostname[256], via[360]; /* "1.1 host (passsage/1.0.0)" */
 	char via_name[300];           /* received-by of our own Via, by which loops are seen */
+	struct ruleset *rules;        /* as the policy file was when it was last good; a worker makes its own at SIGHUP */
 	struct shared shared;
 };
 extern struct heritage heritage; /* written by the master before it forks */

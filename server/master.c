@@ -19,8 +19,10 @@
 #include "../common/fd.h"
 #include "../common/log.h"
 #include "../es/metadata.h"
+#include "../policy/rulefile.h"
 #include "heritage.h"
 #include "listen.h"
+#include "worker.h"
 #include "tls.h"
 
 #define RESTART_FIRST_MS 100    /* a child that died is started again after this; each further death doubles it … */
@@ -468,11 +470,32 @@ static void stop_all(const sigset_t *set, bool gently)
 	log_info("stopped");
 }
 
+struct ruleset *rules_read(char problem[RULE_PROBLEM])
+{
+	enum policy otherwise = POLICY_Standard;
+	policy_parse(str_c(conf()->default_policy), &otherwise);
+	return rulefile_load(conf()->policy_file, otherwise, problem);
+}
+
+/* For the workers that start from now on. This process has no threads that could be reading the old ones. */
+static void reload_rules(void)
+{
+	char problem[RULE_PROBLEM];
+	struct ruleset *rs = rules_read(problem);
+	if (rs == NULL) {
+		log_error("%s; the old rules stay in force", problem);
+		return;
+	}
+	ruleset_free(&heritage.rules);
+	heritage.rules = rs;
+}
+
 static void reload(void)
 {
 	if (settings_reload() < 0)
 		return; /* it said why; the old settings stay in force */
 	log_open(conf()->log_file);
+	reload_rules();
 	for (unsigned i = 0; i < children_n; i++)
 		if (children[i].pid > 0 && children[i].kind == PROC_certgen && *conf()->log_file) {
 			children[i].told = true;
@@ -560,6 +583,9 @@ int master_run(void)
 	const struct passwd *become = user_to_become();
 	log_level = s->debug ? LOG_DEBUG : LOG_INFO;
 	umask(022);
+	char problem[RULE_PROBLEM];
+	if ((heritage.rules = rules_read(problem)) == NULL)
+		die(EX_USAGE, "%s", problem);
 	make_folders(become);
 	lock_state();
 	prepare_ca();

@@ -189,7 +189,7 @@ static struct str cache_status(struct request *r)
 		if (!all)
 			return STR("passsage;hit;detail=object-store");
 		const struct judge_options opt = judge_settings(conf());
-		int64_t life = judge_lifetime(&opt, &r->meta);
+		int64_t life = judge_lifetime(&opt, &r->plan, &r->meta);
 		return arena_printf(a, "passsage;hit;ttl=%lld;detail=object-store", (long long)(life < 0 ? 0 : life - r->served_age));
 	}
 	if (!all || !r->planned)

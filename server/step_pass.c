@@ -129,8 +129,8 @@ static void invalidate(struct request *r)
 		return;
 	urls[0] = r->http.url;
 	for (unsigned i = 0; i <= n; i++) {
-		struct str ids[2];
-		key_ids(r->arena, &urls[i], key_normalise(r->arena, urls[i].text), &ids[0], &ids[1]);
+		struct str key, ids[2];
+		ruleset_keys(atomic_load(&r->worker->rules), &urls[i], r->arena, &key, &ids[0], &ids[1]);
 		if (being_stored(r, ids) || stored(r, ids))
 			metadata_invalidate(r->worker->metadata, ids[0]);
 		else

@@ -50,17 +50,17 @@ static void thread_end(void *arg, unsigned number)
 	thread_self = NULL;
 }
 
+/* The master has said what is wrong, once for all workers. */
 static void rules_load(struct worker *w)
 {
-	char problem[256];
-	enum policy otherwise = POLICY_Standard;
-	policy_parse(str_c(conf()->default_policy), &otherwise);
-	struct ruleset *rs = ruleset_new(rules_builtin, rules_builtin_n, otherwise, problem);
-	if (rs == NULL) {
-		log_error("rules: %s; the old ones stay", problem);
-		return;
-	}
-	atomic_store(&w->rules, rs); /* the old set is kept: a handler may be reading it; reloads are few */
+	char problem[RULE_PROBLEM];
+	struct ruleset *rs = rules_read(problem);
+	if (rs != NULL)
+		atomic_store(&w->rules, rs); /* the old set is kept: a handler may be reading it; reloads are few */
+	else if (conf()->foreground_worker)
+		log_error("%s; the old rules stay in force", problem);
+	else
+		log_debug("%s; the old rules stay in force", problem);
 }
 
 static void dump(struct worker *w)
@@ -200,7 +200,7 @@ int worker_main(unsigned index)
 	pthread_mutex_init(&w->lock, NULL);
 	access_open(s->access_log_file);
 	open_stores(w);
-	rules_load(w);
+	w->rules = heritage.rules;
 	const struct httpc_options ho = { .ca_file = *s->upstream_ca ? s->upstream_ca : NULL, .max_connections = (long)s->upstream_max,
 	                                  .max_per_host = (long)s->upstream_host_max, .idle_ms = UPSTREAM_IDLE_MS,
 	                                  .tls_skip_verify = s->tls_skip_verify, .http2 = s->upstream_http2 };

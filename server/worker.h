@@ -41,6 +41,8 @@ struct worker {
 #define THREAD_BUFFER (64 * 1024)    /* heads are read and small responses put together in it: four TLS records */
 #define BACKGROUND_MAX 64            /* revalidations nobody waits for, at a time: they may not crowd out clients */
 
+struct ruleset *rules_read(char problem[RULE_PROBLEM]); /* as the settings say now; NULL and *problem when the policy file is wrong */
+
 /* What belongs to a handler thread. */
 struct thread {
 	unsigned number;

@@ -43,6 +43,7 @@ SETTING(upstream_host_max,  int,     "64",       "upstream-host-connections", "P
 SETTING(upstream_http2,     bool,    "true",     "upstream-http2",     "PASSSAGE_UPSTREAM_HTTP2",     "upstream.http2",       NULL, NULL,    RESTART, "Offer HTTP/2 to https origins.")
 GROUP("Policy")
 SETTING(default_policy,     policy,  "Standard", "default-policy",     "PASSSAGE_DEFAULT_POLICY",     "policy.default",       NULL, NULL,    LIVE, "Policy of a request that no rule matches: NoCache, NoRefresh, Standard, StaleIfError, AlwaysUpstream.")
+SETTING(policy_file,        path,    "",         "policy-file",        "PASSSAGE_POLICY_FILE",        "policy.file",          NULL, NULL,    LIVE, "Rules of policies, cache keys and refresh patterns (passsage.policy.sample shows them all); empty: the built-in rules.")
 SETTING(allow_policy_header, bool,   "false",    "allow-policy-header", "PASSSAGE_ALLOW_POLICY_HEADER", "policy.allow_header", NULL, NULL,   LIVE, "Honour X-Passsage-Policy in requests.")
 SETTING(cache_status,       cachestatus, "hits", "cache-status",       "PASSSAGE_CACHE_STATUS",       "policy.cache_status",  NULL, NULL,    LIVE, "Responses with a Cache-Status field: hits (served from the cache) or all.")
 GROUP("Cache")

@@ -105,11 +105,11 @@ main(void)
 
 	for (unsigned i = 0; i < sizeof(lifetimes) / sizeof(*lifetimes); i++) {
 		struct meta m = stored_of(&a, "", lifetimes[i].status, lifetimes[i].fields);
-		is_int(judge_lifetime(&shared_cache, &m), lifetimes[i].lifetime, "%s (%d)", lifetimes[i].why, lifetimes[i].status);
+		is_int(judge_lifetime(&shared_cache, NULL, &m), lifetimes[i].lifetime, "%s (%d)", lifetimes[i].why, lifetimes[i].status);
 	}
 	struct judge_options mine = { 10, 86400, false };
 	struct meta m = stored_of(&a, "", 200, "Cache-Control: max-age=1, s-maxage=3600");
-	is_int(judge_lifetime(&mine, &m), 1, "5.2.2.10: s-maxage is for shared caches");
+	is_int(judge_lifetime(&mine, NULL, &m), 1, "5.2.2.10: s-maxage is for shared caches");
 
 	for (unsigned i = 0; i < sizeof(ages) / sizeof(*ages); i++) {
 		struct http_request req = request_of(&a, METHOD_GET, "http://h/", "");
@@ -133,7 +133,7 @@ main(void)
 		m.date = wild[i / 49 % 7];
 		m.age_value = wild[i / 343];
 		m.stored_at = wild[i % 5 + 2];
-		sane += judge_age(&m, T0 * 1000) >= 0 && judge_lifetime(&shared_cache, &m) >= -1;
+		sane += judge_age(&m, T0 * 1000) >= 0 && judge_lifetime(&shared_cache, NULL, &m) >= -1;
 		if (i % 100 == 0)
 			arena_reset(&a);
 	}

@@ -52,12 +52,12 @@ static const struct { const char *url; enum policy policy; int64_t swr; } builti
 };
 
 static const struct rule kinds[] = {
-	{ RULE_Suffix, ".bin", NULL, POLICY_AlwaysUpstream, -1, -1, -1 },
-	{ RULE_Prefix, "http://h/a", NULL, POLICY_NoRefresh, -1, 1500, 0 },
-	{ RULE_Prefix, "HTTP://h/a/b", NULL, POLICY_NoCache, -1, -1, -1 },
-	{ RULE_Prefix, "http://h/a/c", NULL, POLICY_StaleIfError, 60, -1, -1 },
-	{ RULE_HostContains, "corp", "guest", POLICY_NoCache, -1, -1, -1 },
-	{ RULE_Regex, "^https://[^/]+/v[0-9]+/|never", NULL, POLICY_StaleIfError, -1, -1, -1 },
+	{ RULE_Suffix, ".bin", NULL, POLICY_AlwaysUpstream, -1, -1, -1, 0 },
+	{ RULE_Prefix, "http://h/a", NULL, POLICY_NoRefresh, -1, 1500, 0, 0 },
+	{ RULE_Prefix, "HTTP://h/a/b", NULL, POLICY_NoCache, -1, -1, -1, 0 },
+	{ RULE_Prefix, "http://h/a/c", NULL, POLICY_StaleIfError, 60, -1, -1, 0 },
+	{ RULE_HostContains, "corp", "guest", POLICY_NoCache, -1, -1, -1, 0 },
+	{ RULE_Regex, "^https://[^/]+/v[0-9]+/|never", NULL, POLICY_StaleIfError, -1, -1, -1, 0 },
 };
 static const struct { const char *url; enum policy policy; const char *rule; } kind_rows[] = {
 	{ "http://h/a/x.bin", POLICY_NoRefresh, "Prefix http://h/a" },
@@ -92,7 +92,7 @@ ask(void *set)
 int
 main(void)
 {
-	char problem[256];
+	char problem[RULE_PROBLEM];
 	pthread_t threads[4];
 	arena_init(&a);
 	struct ruleset *set = ruleset_new(rules_builtin, rules_builtin_n, POLICY_Standard, problem);
@@ -144,11 +144,11 @@ main(void)
 	is_int(plan_of(set, "http://x/", STR_NONE).policy, POLICY_NoRefresh, "without rules the declared default holds");
 	ruleset_free(&set);
 
-	struct rule bad = { RULE_Regex, "a(b", NULL, POLICY_NoCache, -1, -1, -1 };
+	struct rule bad = { RULE_Regex, "a(b", NULL, POLICY_NoCache, -1, -1, -1, 0 };
 	ok(ruleset_new(&bad, 1, POLICY_Standard, problem) == NULL && strstr(problem, "a(b"), "a pattern that does not compile is named: %s", problem);
 
 	/* The classic: exponential in the length of the URL, were it not for the limit. */
-	struct rule evil = { RULE_Regex, "/(a+)+$", NULL, POLICY_NoCache, -1, -1, -1 };
+	struct rule evil = { RULE_Regex, "/(a+)+$", NULL, POLICY_NoCache, -1, -1, -1, 0 };
 	char url[8000] = "http://h/";
 	memset(url + 9, 'a', sizeof(url) - 11);
 	url[sizeof(url) - 2] = '!';
@@ -158,7 +158,7 @@ main(void)
 	ok(clock_mono() - start < 1000, "in good time");
 	ruleset_free(&set);
 
-	struct rule deep = { RULE_Regex, "/(?:(a)|(b))+!$", NULL, POLICY_NoCache, -1, -1, -1 };
+	struct rule deep = { RULE_Regex, "/(?:(a)|(b))+!$", NULL, POLICY_NoCache, -1, -1, -1, 0 };
 	set = ruleset_new(&deep, 1, POLICY_Standard, problem);
 	is_int(plan_of(set, url, STR_NONE).policy, POLICY_NoCache, "what matches matches, in a long URL too");
 	ruleset_free(&set);
