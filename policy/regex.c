@@ -59,10 +59,6 @@ regex_new(struct str pattern, char *problem, size_t size)
 		snprintf(problem, size, "no memory for regular expressions");
 		return NULL;
 	}
-	/* A search is not anchored, so a leading .* changes nothing but the cost: without it PCRE2 can skip to the first literal. */
-	if (str_starts(pattern, STR(".*")) && pattern.n > 2 && !strchr("?+*{", pattern.p[2]) && !memchr(pattern.p, '|', pattern.n) &&
-	    !memchr(pattern.p, '(', pattern.n))
-		pattern = str_from(pattern, 2);
 	r.code = pcre2_compile((PCRE2_SPTR)pattern.p, pattern.n, PCRE2_CASELESS | PCRE2_NEVER_BACKSLASH_C, &err, &at, NULL);
 	if (!r.code) {
 		pcre2_get_error_message(err, text, sizeof(text));

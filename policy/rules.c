@@ -56,25 +56,35 @@ copy_of(struct str s, bool lower)
 
 /* --- making a set ------------------------------------------------------------------------------------------------------ */
 
+/* A search is not anchored, so a leading .* changes nothing but the cost: without it PCRE2 can skip to the first literal. (What is to be
+ * replaced is another thing.) */
+static struct str
+searched(struct str pattern)
+{
+	bool needless = str_starts(pattern, STR(".*")) && pattern.n > 2 && !strchr("?+*{", pattern.p[2]) && !memchr(pattern.p, '|', pattern.n) &&
+	                !memchr(pattern.p, '(', pattern.n);
+	return needless ? str_from(pattern, 2) : pattern;
+}
+
 static struct regex *
-compile_regex(const char *what, const char *text, char problem[RULE_PROBLEM])
+compile_regex(const char *what, const char *text, bool search_only, char problem[RULE_PROBLEM])
 {
 	char why[RULE_PROBLEM / 2];
-	struct regex *r = regex_new(str_c(text), why, sizeof(why));
+	struct regex *r = regex_new(search_only ? searched(str_c(text)) : str_c(text), why, sizeof(why));
 	if (!r)
 		snprintf(problem, RULE_PROBLEM, "%s %.100s: %s", what, text, why);
 	return r;
 }
 
 static bool
-compile(struct compiled *c, enum rule_kind kind, const char *text, const char *other, char problem[RULE_PROBLEM])
+compile(struct compiled *c, enum rule_kind kind, const char *text, const char *other, bool search_only, char problem[RULE_PROBLEM])
 {
 	c->kind = kind;
 	c->text = copy_of(str_c(text), kind != RULE_Method); /* methods are case-sensitive (RFC 9110 9.1) */
 	if (other)
 		c->other = copy_of(str_c(other), true);
 	if (kind == RULE_Regex || kind == RULE_HeaderMatches)
-		return (c->regex = compile_regex(kinds[kind], text, problem)) != NULL;
+		return (c->regex = compile_regex(kinds[kind], text, search_only, problem)) != NULL;
 	if (kind == RULE_Client && !netrange_parse(str_c(text), &c->range)) {
 		snprintf(problem, RULE_PROBLEM, "Client %.100s: must be an address or a range of them, such as 10.1.0.0/16 or 2001:db8::/32", text);
 		return false;
@@ -122,18 +132,18 @@ make_rule(struct policy_rule *r, const struct rule *from, char problem[RULE_PROB
 	r->read_timeout_ms = from->read_timeout_ms;
 	r->label = xmalloc(label);
 	snprintf(r->label, label, "%s %s%s%s", kinds[from->kind], header ? from->other : "", header ? " " : "", from->text);
-	return compile(&r->when, from->kind, from->text, from->other, problem);
+	return compile(&r->when, from->kind, from->text, from->other, true, problem);
 }
 
 static bool
 make_key(struct keying *k, const struct key_rule *from, char problem[RULE_PROBLEM])
 {
 	char why[RULE_PROBLEM / 2];
-	if (!compile(&k->when, from->kind, from->text, NULL, problem))
+	if (!compile(&k->when, from->kind, from->text, NULL, false, problem))
 		return false;
 	k->rewrite = copy_of(str_c(from->rewrite), false);
 	if ((from->pattern || from->kind != RULE_Regex) &&
-	    !(k->pattern = compile_regex("pattern", from->pattern ? from->pattern : "^.*$", problem)))
+	    !(k->pattern = compile_regex("pattern", from->pattern ? from->pattern : "^.*$", false, problem)))
 		return false;
 	if (regex_template_check(k->pattern ? k->pattern : k->when.regex, k->rewrite, why, sizeof(why)))
 		return true;
@@ -169,7 +179,7 @@ ruleset_make(const struct rule_lists *lists, char problem[RULE_PROBLEM], int *li
 		*line = lists->refresh[i].line;
 		set->refresh_n++;
 		set->refresh[i].refresh = lists->refresh[i].refresh;
-		set->refresh[i].regex = compile_regex("refresh pattern", lists->refresh[i].text, problem);
+		set->refresh[i].regex = compile_regex("refresh pattern", lists->refresh[i].text, true, problem);
 		good = set->refresh[i].regex != NULL;
 	}
 	if (!good) {

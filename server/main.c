@@ -6,6 +6,16 @@
 #include "../common/settings.h"
 #include "master.h"
 #include "request.h"
+#include "worker.h"
+
+static void check_rules(void)
+{
+	char problem[RULE_PROBLEM];
+	struct ruleset *rules = rules_read(problem);
+	if (rules == NULL)
+		die(EX_USAGE, "%s", problem);
+	ruleset_free(&rules);
+}
 
 int main(int argc, char **argv)
 {
@@ -18,7 +28,8 @@ int main(int argc, char **argv)
 	case ASK_VERSION:
 		printf("passsage %s\n", PACKAGE_VERSION);
 		return 0;
-	case ASK_DUMP:
+	case ASK_DUMP: /* it checks a configuration, so this file, too */
+		check_rules();
 		settings_dump(stdout);
 		return 0;
 	case ASK_MANUAL:

@@ -136,6 +136,8 @@ subtest 'start' => sub {
 	is $s >> 8, 64, 'a bad file ends the start';
 	like $out, qr/\Q$file.bad:2: Regex (: missing closing parenthesis at offset 1/, '… with its line and what is wrong';
 	ok !-e lab_dir() . '/refused', '… before anything is done';
+	($s, $out) = run_cmd({ timeout => 20 }, passsage(), '--dump-settings', '--policy-file', "$file.bad");
+	is $s >> 8, 64, '--dump-settings says so, too';
 	($s, $out) = $start->("$file.none");
 	is $s >> 8, 64, 'and so does one that is not there';
 	like $out, qr/\Q$file.none: cannot be read: No such file/, '… by name';

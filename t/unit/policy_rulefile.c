@@ -110,7 +110,8 @@ static const char keys[] =
 	"{ type = \"HostContains\"; match = \"files\"; pattern = \"\\\\?.*$\"; rewrite = \"\"; },\n"
 	"{ type = \"PathContains\"; match = \"/empty/\"; rewrite = \"\"; },\n"
 	"{ type = \"PathContains\"; match = \"/empty/\"; pattern = \"empty\"; rewrite = \"$$full\"; },\n"
-	"{ type = \"Prefix\"; match = \"http://files.x/one\"; rewrite = \"one thing\"; } );\n";
+	"{ type = \"Prefix\"; match = \"http://files.x/one\"; rewrite = \"one thing\"; },\n"
+	"{ type = \"Regex\"; match = \".*/all/[0-9]\"; rewrite = \"all\"; } );\n";
 static const struct { const char *url, *key, *id; } keyed[] = {
 	{ "https://de.m.example/a/b?c", "https://m.example/a/b?c", "https/m.example/" },
 	{ "http://fr.m.example/a/b?c", "https://m.example/a/b?c", "https/m.example/" },
@@ -118,6 +119,7 @@ static const struct { const char *url, *key, *id; } keyed[] = {
 	{ "http://files.y/a", "http://files.y/a", "http/files.y/" },
 	{ "http://files.x/one/2?x", "one thing", "http/files.x/" },
 	{ "http://o/empty/1", "http://o/$full/1", "http/o/" },
+	{ "http://o/b/all/7/x", "all/x", "http/o/" },                      /* .* is part of what is replaced */
 	{ "http://o/a?sig=1", "http://o/a", "http/o/" },                   /* no rule: as without the file */
 };
 
