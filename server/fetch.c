@@ -4,6 +4,7 @@
 #include "../common/err.h"
 #include "../common/log.h"
 #include "../policy/key.h"
+#include "failover.h"
 #include "heritage.h"
 #include "worker.h"
 
@@ -342,7 +343,9 @@ void fetch_begin(struct fetching *f, const struct fetch_ask *ask, struct arena *
 		f->ranged = object_open(&f->part, ask->worker->chunks, ask->part->manifest) == 0;
 	f->validate = ask->conditional ? ask->stored : NULL;
 	f->requested = clock_wall();
-	ask_origin(f);
+	f->refused = !origin_ask(&ask->request->url, &f->probe, &f->begin_err, f->got.problem, sizeof f->got.problem);
+	if (!f->refused)
+		ask_origin(f);
 }
 
 static void again(struct fetching *f)
@@ -356,6 +359,8 @@ static void failed(struct fetching *f, int err)
 {
 	const struct judge_options opt = judge_settings(conf());
 	f->got.err = err;
+	if (!f->refused)
+		origin_failed(&f->ask.request->url, err, f->got.problem, f->probe);
 	f->got.outcome = judge_failure(&opt, f->ask.plan, f->ask.request, f->ask.stored, clock_wall());
 	release(&f->fill, err, 0); /* the crowd fails with us, each by its own policy */
 	object_close(&f->part);
@@ -440,11 +445,17 @@ static bool judged(struct fetching *f)
 
 bool fetch_answer(struct fetching *f, int64_t deadline)
 {
+	if (f->refused) {
+		failed(f, f->begin_err);
+		return true;
+	}
 	for (;;) {
 		int r = final_head(f, deadline);
 		if (r == -ERR_TIMEOUT)
 			return false;
 		if (r == 0) {
+			origin_worked(&f->ask.request->url);
+			f->probe = false;
 			if (judged(f))
 				return true;
 			continue;
@@ -467,6 +478,8 @@ bool fetch_abandon(struct fetching *f)
 	httpc_end(&f->xfer);
 	object_close(&f->part);
 	release(&f->fill, -ERR_FILL_FAILED, 0); /* who comes in this moment asks for himself */
+	if (f->probe)
+		origin_failed(&f->ask.request->url, -ERR_CLIENT_GONE, "", true);
 	f->got.err = -ERR_CLIENT_GONE;
 	f->got.outcome = OUTCOME_RELAY;
 	return true;
