@@ -259,9 +259,10 @@ static int append_part(struct job *j, struct object *part)
 static int begin_storing(const struct fetch_ask *ask, struct fill **fill, struct xfer **x, struct object *part, int64_t requested, int64_t answered,
                          struct arena *a, struct fetched *out)
 {
+	const struct judge_options opt = judge_settings(conf());
 	struct job *j = job_new(ask->worker, NULL);
 	int64_t length = -1;
-	judge_meta(ask->plan, ask->request, &out->response, requested, answered, &j->arena, &j->meta);
+	judge_meta(&opt, ask->plan, ask->request, &out->response, requested, answered, &j->arena, &j->meta);
 	j->meta.id = j->meta.vary.n > 0 ? key_variant_id(&j->arena, ask->plan->id, vary_name(&j->arena, &j->meta, &ask->request->headers)) : arena_dup(&j->arena, ask->plan->id);
 	if (out->response.status == 206) {
 		j->meta.id = arena_printf(&j->arena, "%.*s+part", STRP(ask->plan->id));
@@ -420,7 +421,7 @@ static bool judged(struct fetching *f)
 		break;
 	case OUTCOME_FRESHEN:
 		meta_copy(&out->meta, ask->stored, a);
-		judge_freshen(&out->meta, &out->response, f->requested, answered, a);
+		judge_freshen(&opt, &out->meta, &out->response, f->requested, answered, a);
 		httpc_end(&f->xfer);
 		if (f->fill == NULL) { /* nobody can be made to wait for it: so the client does, whose next request shall find it */
 			pool_blocking(ask->worker->pool);

@@ -130,7 +130,7 @@ static bool good_for_us(struct request *r)
 	const struct judge_options opt = judge_settings(conf());
 	int64_t now = clock_wall();
 	if (r->waited || r->meta.status == 206) /* a part is good for the same range only */
-		return judge_may_join(&r->plan, &r->http, &r->meta, now);
+		return judge_may_join(&opt, &r->plan, &r->http, &r->meta, now);
 	if (!vary_matches(&r->meta, &r->http.headers))
 		return false;
 	struct judgement j = judge_stored(&opt, &r->plan, &r->http, &r->meta, now, false);
@@ -209,7 +209,7 @@ static bool usable_now(struct request *r)
 	if (!r->has_stored)
 		return false;
 	/* confirmed or fetched while we waited: as good as our own asking, if it may be shared */
-	if ((r->waited ? r->stored.response_time >= r->started : r->stored.response_time > r->started) && judge_may_join(&r->plan, &r->http, &r->stored, clock_wall()))
+	if ((r->waited ? r->stored.response_time >= r->started : r->stored.response_time > r->started) && judge_may_join(&opt, &r->plan, &r->http, &r->stored, clock_wall()))
 		return true;
 	r->judgement = judge_stored(&opt, &r->plan, &r->http, &r->stored, clock_wall(), false);
 	return r->judgement.verdict == VERDICT_HIT || r->judgement.verdict == VERDICT_HIT_AND_REVALIDATE;
