@@ -463,7 +463,8 @@ bool fetch_answer(struct fetching *f, int64_t deadline)
 		}
 		snprintf(f->got.problem, sizeof f->got.problem, "%s", f->xfer != NULL && *httpc_problem(f->xfer) ? httpc_problem(f->xfer) : err_text(r));
 		httpc_end(&f->xfer);
-		if (!send_again(f->ask.request, r, ++f->tries)) {
+		const bool still_away = f->probe && r != -ERR_ORIGIN_BROKEN; /* as was to be expected: trying at once again would only keep others waiting */
+		if (still_away || !send_again(f->ask.request, r, ++f->tries)) {
 			failed(f, r);
 			return true;
 		}
