@@ -1,10 +1,10 @@
 /* request.c - see request.h */
-#include "failover.h"
 #include "request.h"
 #include <sys/random.h>
 #include "../common/clock.h"
 #include "../common/err.h"
 #include "../common/log.h"
+#include "failover.h"
 #include "worker.h"
 
 #define TO(step) (1u << STEP_##step)
