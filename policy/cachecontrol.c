@@ -135,10 +135,10 @@ cc_parse(struct cache_control *cc, const struct headers *h)
 }
 
 static bool
-is_listed(const struct headers *h, struct str field)
+is_listed(const struct headers *h, struct str control, struct str field)
 {
 	struct str member, name, value, listed;
-	for (struct list_iter it = list_start(h, STR("cache-control")); list_next(&it, &member);) {
+	for (struct list_iter it = list_start(h, control); list_next(&it, &member);) {
 		if (!split(member, &name, &value) || !(IS("no-cache") || IS("private")) || !is_list(value))
 			continue;
 		while (value_next(&value, &listed))
@@ -149,11 +149,11 @@ is_listed(const struct headers *h, struct str field)
 }
 
 void
-cc_drop_listed(struct headers *h)
+cc_drop_listed(struct headers *h, struct str control)
 {
 	for (unsigned i = 0; i < h->n;) {
 		struct str name = h->v[i].name;
-		if (!str_caseeq(name, STR("cache-control")) && is_listed(h, name))
+		if (!str_caseeq(name, control) && is_listed(h, control, name))
 			headers_remove(h, name); /* what follows moves up, and no earlier field has this name */
 		else
 			i++;

@@ -29,6 +29,7 @@ struct cache_control {
 void cc_init(struct cache_control *);
 void cc_add(struct cache_control *, struct str value);           /* one field line */
 void cc_parse(struct cache_control *, const struct headers *);   /* all of them */
-/* Takes out of h the fields that its own no-cache="…" and private="…" name. Cache-Control itself stays. */
-void cc_drop_listed(struct headers *h);
+/* Takes out of h the fields that no-cache="…" and private="…" of its own field of this name (Cache-Control, or a targeted one) name.
+ * That itself stays. */
+void cc_drop_listed(struct headers *h, struct str control);
 bool delta_parse(struct str, int64_t *seconds);                  /* digits only, clamped to DELTA_MAX */

@@ -30,12 +30,12 @@ set_flag(struct meta *m, int64_t flag, bool on)
 }
 
 void
-judge_meta(const struct plan *plan, const struct http_request *req, const struct http_response *resp, int64_t request_time,
+judge_meta(const struct judge_options *o, const struct plan *plan, const struct http_request *req, const struct http_response *resp, int64_t request_time,
            int64_t response_time, struct arena *a, struct meta *m)
 {
 	struct facts x;
 	meta_init(m, a);
-	facts_of(&resp->headers, &x);
+	facts_for(o, &resp->headers, &x);
 	m->status = resp->status;
 	m->minor = resp->major == 1 ? resp->minor : 1;
 	m->reason = arena_dup(a, resp->reason);
@@ -48,7 +48,7 @@ judge_meta(const struct plan *plan, const struct http_request *req, const struct
 	if (!x.date.p)
 		add_date(&m->headers, response_time);
 	if (x.cc.bits & (CC_NO_CACHE_FIELDS | CC_PRIVATE_FIELDS))
-		cc_drop_listed(&m->headers);
+		cc_drop_listed(&m->headers, x.control);
 	m->vary = headers_joined(&m->headers, STR("vary"), a);
 	if (m->vary.n)
 		m->vary_request = vary_request(a, m->vary, &req->headers);
@@ -69,7 +69,7 @@ describes_bytes(const struct meta *m, struct str name)
 }
 
 void
-judge_freshen(struct meta *m, const struct http_response *resp, int64_t request_time, int64_t response_time, struct arena *a)
+judge_freshen(const struct judge_options *o, struct meta *m, const struct http_response *resp, int64_t request_time, int64_t response_time, struct arena *a)
 {
 	struct headers new, merged;
 	struct facts x;
@@ -97,9 +97,9 @@ judge_freshen(struct meta *m, const struct http_response *resp, int64_t request_
 	m->headers = merged;
 	set_times(m, &x, request_time, response_time);
 	/* vary and vary_request stay: they are the name under which it is stored. */
-	cc_parse(&x.cc, &m->headers);
+	facts_for(o, &m->headers, &x);
 	if (x.cc.bits & (CC_NO_CACHE_FIELDS | CC_PRIVATE_FIELDS))
-		cc_drop_listed(&m->headers);
+		cc_drop_listed(&m->headers, x.control);
 	set_flag(m, META_MUST_REVALIDATE_ALWAYS, x.cc.bits & CC_NO_CACHE);
 	set_flag(m, META_INVALIDATED, false);
 }

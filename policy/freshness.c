@@ -1,5 +1,6 @@
 /* freshness.c - RFC 9111 4.2. */
 #include "freshness.h"
+#include "targeted.h"
 #include "../common/httpdate.h"
 
 #define IS(word) str_caseeq(f->name, STR(word))
@@ -7,7 +8,7 @@
 void
 facts_of(const struct headers *h, struct facts *x)
 {
-	*x = (struct facts){ .set_cookie = false };
+	*x = (struct facts){ .control = STR("cache-control") };
 	cc_init(&x->cc);
 	for (const struct field *f = h->v, *end = h->v + h->n; f < end; f++) {
 		switch (f->name.n) {
@@ -44,6 +45,19 @@ facts_rule(struct facts *x, const struct plan *plan)
 	x->refresh = plan ? plan->refresh : NULL;
 	if (x->refresh && x->refresh->ignore_no_store)
 		x->cc.bits &= ~(CC_NO_STORE | CC_PRIVATE | CC_NO_CACHE);
+}
+
+void
+facts_for(const struct judge_options *o, const struct headers *h, struct facts *x)
+{
+	struct cache_control cc;
+	struct str control;
+	facts_of(h, x);
+	if (o->targeted && targeted_parse(h, &cc, &control)) {
+		x->cc = cc;
+		x->control = control;
+		x->expires = STR_NONE;
+	}
 }
 
 bool
@@ -156,7 +170,7 @@ judge_lifetime(const struct judge_options *o, const struct plan *plan, const str
 	struct facts x;
 	bool is_explicit;
 	int64_t received = freshness_received(m) / 1000;
-	facts_of(&m->headers, &x);
+	facts_for(o, &m->headers, &x);
 	facts_rule(&x, plan);
 	return freshness_lifetime(o, m->status, &x, freshness_origin(m), received, &is_explicit);
 }

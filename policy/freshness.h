@@ -7,11 +7,14 @@
 struct facts {
 	struct cache_control cc;
 	struct str age, date, etag, expires, last_modified;
+	struct str control; /* the name of the field that cc is from */
 	bool set_cookie;
 	const struct refresh *refresh; /* the operator's word on its lifetime; NULL none */
 };
 void facts_of(const struct headers *, struct facts *);
 void facts_rule(struct facts *, const struct plan *); /* what the plan's refresh pattern makes of them */
+/* The same with what is said to us in particular (RFC 9213), when o->targeted: there is then neither Cache-Control nor Expires. */
+void facts_for(const struct judge_options *, const struct headers *, struct facts *);
 
 bool status_heuristic(int64_t status); /* cacheable by default (RFC 9110 15.1) */
 /* 4.2.1: seconds, 0 when it is expired or says so in a way that cannot be read; -1 when nothing is said and nothing may be guessed.

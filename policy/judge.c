@@ -134,7 +134,7 @@ hold(const struct judge_options *o, const struct plan *plan, const struct http_r
 	int64_t received = freshness_received(m) / 1000;
 	const struct cache_control *cc = &s->x.cc;
 	s->meta = m;
-	facts_of(&m->headers, &s->x);
+	facts_for(o, &m->headers, &s->x);
 	facts_rule(&s->x, plan);
 	s->age = judge_age(m, now);
 	s->lifetime = freshness_lifetime(o, m->status, &s->x, freshness_origin(m), received, &s->is_explicit);
@@ -331,7 +331,7 @@ judge_response(const struct judge_options *o, const struct plan *plan, const str
 	if (plan->policy == POLICY_NoCache)
 		return OUTCOME_RELAY;
 	wish_of(&req->headers, &w);
-	facts_of(&resp->headers, &x);
+	facts_for(o, &resp->headers, &x);
 	facts_rule(&x, plan);
 	if (stored)
 		hold(o, plan, req, &w, stored, now, &s);
@@ -366,9 +366,8 @@ judge_failure(const struct judge_options *o, const struct plan *plan, const stru
 }
 
 bool
-judge_may_join(const struct plan *plan, const struct http_request *req, const struct meta *growing, int64_t now)
+judge_may_join(const struct judge_options *o, const struct plan *plan, const struct http_request *req, const struct meta *growing, int64_t now)
 {
-	static const struct judge_options shared = { 10, 86400, true };
 	struct wish w;
 	struct held s;
 	wish_of(&req->headers, &w);
@@ -378,7 +377,7 @@ judge_may_join(const struct plan *plan, const struct http_request *req, const st
 	if (growing->status == 206 && judge_part(req, growing, &in) == SELECT_UNSATISFIABLE)
 		return false;
 	/* Just arrived, however long its body takes: what is under way is younger than any copy could be. */
-	hold(&shared, plan, req, &w, growing, now < growing->response_time ? now : growing->response_time, &s);
+	hold(o, plan, req, &w, growing, now < growing->response_time ? now : growing->response_time, &s);
 	if (!s.fits)
 		return false;
 	if (plan->policy == POLICY_NoRefresh)

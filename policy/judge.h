@@ -47,6 +47,7 @@ struct judge_options {             /* from the settings */
 	int64_t heuristic_percent;     /* of (Date - Last-Modified); 10 */
 	int64_t heuristic_max_s;       /* 86400 */
 	bool shared;                   /* true: a shared cache */
+	bool targeted;                 /* Passsage-Cache-Control and CDN-Cache-Control are for us (RFC 9213) */
 };
 struct judgement {
 	enum verdict verdict;
@@ -85,12 +86,12 @@ enum outcome judge_failure(const struct judge_options *, const struct plan *, co
 
 /* The meta of a response that is to be stored, in the arena: headers end-to-end without Age and what no-cache="…" and private="…"
  * name, with a Date (RFC 9110 6.6.1), times, date, age, flags, vary. id, manifest and content_size are the caller's. */
-void judge_meta(const struct plan *, const struct http_request *, const struct http_response *, int64_t request_time,
+void judge_meta(const struct judge_options *, const struct plan *, const struct http_request *, const struct http_response *, int64_t request_time,
                 int64_t response_time, struct arena *, struct meta *);
 /* RFC 9111 3.2, 4.3.4: *stored with the header fields of a 304 or HEAD answer laid over: all but Content-Length and -Encoding (of a part, or where there was none, also Content-Range),
  * which say how the stored bytes are to be read, and hop-by-hop fields. The new
  * fields are copied into the arena; the old ones point where they did. */
-void judge_freshen(struct meta *stored, const struct http_response *, int64_t request_time, int64_t response_time, struct arena *);
+void judge_freshen(const struct judge_options *, struct meta *stored, const struct http_response *, int64_t request_time, int64_t response_time, struct arena *);
 /* The conditional request of RFC 9111 4.3.1 for what is stored: If-None-Match and/or If-Modified-Since put into headers (the
  * client's own conditionals and Range are taken out). stored NULL: these are only taken out, for a fetch of the whole. */
 void judge_conditional(const struct meta *stored, struct headers *request_headers);
@@ -99,7 +100,7 @@ int64_t judge_age(const struct meta *, int64_t now);
 int64_t judge_lifetime(const struct judge_options *, const struct plan *, const struct meta *); /* s; -1: none. plan: NULL, or with its refresh pattern */
 /* May two requests share one upstream answer that is still under way? (what a joiner asks when the head is there) As judge_stored's
  * HIT for a response that has just arrived; growing is what judge_meta made, of a response that judge_response gave STORE. */
-bool judge_may_join(const struct plan *, const struct http_request *, const struct meta *growing, int64_t now);
+bool judge_may_join(const struct judge_options *, const struct plan *, const struct http_request *, const struct meta *growing, int64_t now);
 /* RFC 9111 4.4: must the stored response of this URI be invalidated after this answer? Location and Content-Location too
  * (same origin only): *also gets up to two URLs. */
 bool judge_invalidates(const struct http_request *, const struct http_response *, struct arena *, struct url also[2], unsigned *n);

@@ -53,7 +53,7 @@ judge_keeps_part(const struct judge_options *o, const struct plan *plan, const s
 	struct facts x;
 	uint64_t total;
 	whole.status = 200;
-	facts_of(&resp->headers, &x);
+	facts_for(o, &resp->headers, &x);
 	facts_rule(&x, plan);
 	if (resp->status != 206 || headers_has(&resp->headers, STR("vary")) || headers_count(&resp->headers, STR("content-range")) != 1 ||
 	    !content_range_parse(headers_get(&resp->headers, STR("content-range")), &range, &total) || total == UINT64_MAX)

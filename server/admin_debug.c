@@ -181,6 +181,24 @@ static void connections(struct page_text *t)
 		page_addz(t, "… and more\n");
 }
 
+/* ---- origins that cannot be reached */
+
+static void ban_line(void *arg, const struct ban *b)
+{
+	char state[64] = "";
+	if (b->times > 0 && b->left_ms > 0)
+		snprintf(state, sizeof state, "%.1f s left of %.3g", (double)b->left_ms / 1000, (double)b->length_ms / 1000);
+	else
+		snprintf(state, sizeof state, b->times > 0 ? "over since %.1f s" : "not yet", (double)-b->left_ms / 1000);
+	admin_add(arg, "%-40s %-22s %6u %9u %-6s %s\n", b->origin, state, b->times, b->failures, b->probed ? "probed" : "-", b->problem);
+}
+
+static void bans(struct page_text *t)
+{
+	admin_add(t, "%-40s %-22s %6s %9s %-6s %s\n", "origin", "banned", "bans", "failures", "probe", "the last failure");
+	bans_each(heritage.shared.bans, clock_mono(), ban_line, t);
+}
+
 /* ---- the rest */
 
 static void counters(struct page_text *t) { metrics_json(t, heritage.shared.counters); }
@@ -203,6 +221,7 @@ static const struct { const char *name, *type; void (*make)(struct page_text *);
 	{ "threads",     "text/plain; charset=utf-8", threads,     "what every handler thread is doing" },
 	{ "connections", "text/plain; charset=utf-8", connections, "the TCP table: counts per state, then the connections" },
 	{ "memory",      "text/plain; charset=utf-8", memory,      "memory of every process" },
+	{ "bans",        "text/plain; charset=utf-8", bans,        "origins that failed, and those that are banned for it" },
 	{ "counters",    "application/json",          counters,    "the counters as JSON" },
 	{ "settings",    "text/plain; charset=utf-8", settings,    "every setting, and where it came from" },
 };

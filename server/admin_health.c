@@ -144,7 +144,7 @@ void admin_metrics(struct arena *a, struct page *out)
 	const struct state *s = heritage.shared.state;
 	struct health h;
 	look(&h);
-	const struct metrics_extra x = { .started = s->started, .workers = h.workers, .fills = fill_active(heritage.shared.fills),
+	const struct metrics_extra x = { .started = s->started, .workers = h.workers, .fills = fill_active(heritage.shared.fills), .banned = bans_count(heritage.shared.bans, clock_mono()),
 	                                 .degraded = *h.store || *h.metadata, .store_bytes = atomic_load(&s->store_bytes),
 	                                 .store_files = atomic_load(&s->store_files), .disk_percent = h.disk_percent };
 	metrics_text(&t, heritage.shared.counters, &x);

@@ -4,6 +4,7 @@
 #include "../common/err.h"
 #include "../common/log.h"
 #include "../policy/key.h"
+#include "failover.h"
 #include "heritage.h"
 #include "worker.h"
 
@@ -258,9 +259,10 @@ static int append_part(struct job *j, struct object *part)
 static int begin_storing(const struct fetch_ask *ask, struct fill **fill, struct xfer **x, struct object *part, int64_t requested, int64_t answered,
                          struct arena *a, struct fetched *out)
 {
+	const struct judge_options opt = judge_settings(conf());
 	struct job *j = job_new(ask->worker, NULL);
 	int64_t length = -1;
-	judge_meta(ask->plan, ask->request, &out->response, requested, answered, &j->arena, &j->meta);
+	judge_meta(&opt, ask->plan, ask->request, &out->response, requested, answered, &j->arena, &j->meta);
 	j->meta.id = j->meta.vary.n > 0 ? key_variant_id(&j->arena, ask->plan->id, vary_name(&j->arena, &j->meta, &ask->request->headers)) : arena_dup(&j->arena, ask->plan->id);
 	if (out->response.status == 206) {
 		j->meta.id = arena_printf(&j->arena, "%.*s+part", STRP(ask->plan->id));
@@ -342,7 +344,9 @@ void fetch_begin(struct fetching *f, const struct fetch_ask *ask, struct arena *
 		f->ranged = object_open(&f->part, ask->worker->chunks, ask->part->manifest) == 0;
 	f->validate = ask->conditional ? ask->stored : NULL;
 	f->requested = clock_wall();
-	ask_origin(f);
+	f->refused = !origin_ask(&ask->request->url, &f->probe, &f->begin_err, f->got.problem, sizeof f->got.problem);
+	if (!f->refused)
+		ask_origin(f);
 }
 
 static void again(struct fetching *f)
@@ -356,6 +360,8 @@ static void failed(struct fetching *f, int err)
 {
 	const struct judge_options opt = judge_settings(conf());
 	f->got.err = err;
+	if (!f->refused)
+		origin_failed(&f->ask.request->url, err, f->got.problem, f->probe);
 	f->got.outcome = judge_failure(&opt, f->ask.plan, f->ask.request, f->ask.stored, clock_wall());
 	release(&f->fill, err, 0); /* the crowd fails with us, each by its own policy */
 	object_close(&f->part);
@@ -415,7 +421,7 @@ static bool judged(struct fetching *f)
 		break;
 	case OUTCOME_FRESHEN:
 		meta_copy(&out->meta, ask->stored, a);
-		judge_freshen(&out->meta, &out->response, f->requested, answered, a);
+		judge_freshen(&opt, &out->meta, &out->response, f->requested, answered, a);
 		httpc_end(&f->xfer);
 		if (f->fill == NULL) { /* nobody can be made to wait for it: so the client does, whose next request shall find it */
 			pool_blocking(ask->worker->pool);
@@ -440,18 +446,25 @@ static bool judged(struct fetching *f)
 
 bool fetch_answer(struct fetching *f, int64_t deadline)
 {
+	if (f->refused) {
+		failed(f, f->begin_err);
+		return true;
+	}
 	for (;;) {
 		int r = final_head(f, deadline);
 		if (r == -ERR_TIMEOUT)
 			return false;
 		if (r == 0) {
+			origin_worked(&f->ask.request->url);
+			f->probe = false;
 			if (judged(f))
 				return true;
 			continue;
 		}
 		snprintf(f->got.problem, sizeof f->got.problem, "%s", f->xfer != NULL && *httpc_problem(f->xfer) ? httpc_problem(f->xfer) : err_text(r));
 		httpc_end(&f->xfer);
-		if (!send_again(f->ask.request, r, ++f->tries)) {
+		const bool still_away = f->probe && r != -ERR_ORIGIN_BROKEN; /* as was to be expected: trying at once again would only keep others waiting */
+		if (still_away || !send_again(f->ask.request, r, ++f->tries)) {
 			failed(f, r);
 			return true;
 		}
@@ -467,6 +480,8 @@ bool fetch_abandon(struct fetching *f)
 	httpc_end(&f->xfer);
 	object_close(&f->part);
 	release(&f->fill, -ERR_FILL_FAILED, 0); /* who comes in this moment asks for himself */
+	if (f->probe)
+		origin_failed(&f->ask.request->url, -ERR_CLIENT_GONE, "", true);
 	f->got.err = -ERR_CLIENT_GONE;
 	f->got.outcome = OUTCOME_RELAY;
 	return true;

@@ -41,6 +41,7 @@ struct fetching {
 	const struct meta *validate;
 	struct object *part;
 	bool ranged;
+	bool probe, refused;                  /* failover.h: it finds out whether a banned origin is back; it was not asked at all */
 	int tries, begin_err;
 	int64_t requested;                    /* wall, ms */
 	struct fetched got;

@@ -8,6 +8,7 @@
 #include "../common/settings.h"
 #include "../common/shm.h"
 #include "../s3/fill.h"
+#include "bans.h"
 #include "scoreboard.h"
 
 #define LISTEN_MAX 16        /* addresses that --bind may name */
@@ -21,6 +22,7 @@ struct shared {
 	struct scoreboard *scoreboard;
 	struct fill_table *fills;
 	struct certstore *certs;
+	struct bans *bans;
 	struct state {
 		int64_t started;              /* wall, ms */
 		_Atomic int draining;         /* SIGTERM was seen */

@@ -156,6 +156,7 @@ static void prepare_shared(void)
 	sh->scoreboard = shm_map(scoreboard_size());
 	sh->fills = fill_table_init(shm_map(fill_table_size((unsigned)conf()->fills_max)), (unsigned)conf()->fills_max);
 	sh->certs = certstore_init(shm_map(certstore_size()));
+	sh->bans = bans_init(shm_map(bans_size()));
 	sh->state = shm_map(sizeof *sh->state);
 	sh->state->started = clock_wall();
 	tickets_init();

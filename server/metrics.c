@@ -22,6 +22,7 @@ void metrics_text(struct page_text *t, const struct counters *c, const struct me
 	one(t, "start_time_seconds", "", "gauge", "when the master started, in seconds since the epoch", "", (double)x->started / 1000);
 	one(t, "workers", "", "gauge", "worker processes alive", "", x->workers);
 	one(t, "fills_active", "", "gauge", "objects in the making", "", x->fills);
+	one(t, "origins_banned", "", "gauge", "origins that are banned, for they could not be reached (see /debug/bans)", "", x->banned);
 	one(t, "degraded", "", "gauge", "1: requests are served, but not cached as they should be (see /health)", "", x->degraded);
 	one(t, "store_bytes", "", "gauge", "bytes in the local store when it was last measured", "", (double)x->store_bytes);
 	one(t, "store_files", "", "gauge", "chunks in the local store when it was last measured", "", (double)x->store_files);

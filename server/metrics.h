@@ -8,6 +8,7 @@ struct metrics_extra {
 	int64_t started;               /* wall, ms */
 	unsigned workers;              /* alive */
 	unsigned fills;                /* objects in the making */
+	unsigned banned;               /* origins */
 	bool degraded;
 	uint64_t store_bytes, store_files, disk_percent;
 };

@@ -4,6 +4,7 @@
 #include "../common/clock.h"
 #include "../common/err.h"
 #include "../common/log.h"
+#include "failover.h"
 #include "worker.h"
 
 #define TO(step) (1u << STEP_##step)
@@ -260,5 +261,10 @@ void request_error(struct request *r, int err, const char *problem)
 	r->reason = REASON_error_page;
 	count(COUNT_errors);
 	errorpage_make(&ctx, err, r->problem, &r->http, r->arena, &p);
+	if (err <= -ERR_ORIGIN_RESOLVE && err >= -ERR_ORIGIN_TIMEOUT) {
+		int64_t retry = origin_retry_s(&r->http.url);
+		if (retry > 0)
+			headers_add(&p.headers, STR("Retry-After"), arena_printf(r->arena, "%lld", (long long)retry));
+	}
 	request_answer(r, &p);
 }

@@ -3,6 +3,7 @@
 #include "../common/err.h"
 #include "../common/range.h"
 #include "../policy/key.h"
+#include "failover.h"
 #include "fetch.h"
 #include "request.h"
 #include "worker.h"
@@ -130,7 +131,8 @@ bool request_use_part(struct request *r)
 enum req_step step_judge(struct request *r)
 {
 	const struct judge_options opt = judge_settings(conf());
-	r->judgement = judge_stored(&opt, &r->plan, &r->http, r->has_stored ? &r->stored : NULL, r->started, false);
+	r->judgement = judge_stored(&opt, &r->plan, &r->http, r->has_stored ? &r->stored : NULL, r->started,
+	                            r->has_stored && origin_down(&r->http.url));
 	if (!r->has_stored && request_use_part(r))
 		return STEP_open;
 	r->reason = r->judgement.reason;
@@ -139,8 +141,13 @@ enum req_step step_judge(struct request *r)
 		fetch_background(r->worker, &r->plan, &r->http, &r->stored);
 		/* fall through */
 	case VERDICT_HIT:
-	case VERDICT_SERVE_STALE:
 		r->stale = r->judgement.lifetime_s >= 0 && r->judgement.age_s >= r->judgement.lifetime_s;
+		return STEP_open;
+	case VERDICT_SERVE_STALE: /* banned (failover.h): nobody waits for it, and the first who comes after the ban's end has it asked */
+		count(COUNT_stale_on_error);
+		if (r->http.method == METHOD_GET && origin_wants_probe(&r->http.url))
+			fetch_background(r->worker, &r->plan, &r->http, &r->stored);
+		r->stale = true;
 		return STEP_open;
 	case VERDICT_REVALIDATE:
 	case VERDICT_FETCH:

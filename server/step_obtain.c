@@ -4,6 +4,7 @@
 #include "../common/err.h"
 #include "../common/log.h"
 #include "../policy/key.h"
+#include "failover.h"
 #include "fetch.h"
 #include "request.h"
 #include "worker.h"
@@ -129,24 +130,37 @@ static bool good_for_us(struct request *r)
 	const struct judge_options opt = judge_settings(conf());
 	int64_t now = clock_wall();
 	if (r->waited || r->meta.status == 206) /* a part is good for the same range only */
-		return judge_may_join(&r->plan, &r->http, &r->meta, now);
+		return judge_may_join(&opt, &r->plan, &r->http, &r->meta, now);
 	if (!vary_matches(&r->meta, &r->http.headers))
 		return false;
 	struct judgement j = judge_stored(&opt, &r->plan, &r->http, &r->meta, now, false);
 	return j.verdict == VERDICT_HIT || j.verdict == VERDICT_HIT_AND_REVALIDATE;
 }
 
+/* The origin failed for somebody else: it would for us. */
+static enum req_step failed_for_us(struct request *r, int err, const char *problem)
+{
+	const struct judge_options opt = judge_settings(conf());
+	if (judge_failure(&opt, &r->plan, &r->http, r->has_stored ? &r->stored : NULL, clock_wall()) == OUTCOME_SERVE_STALE)
+		return serve_stale(r, err, problem);
+	return fail(r, err, problem);
+}
+
 /* Somebody else fetches it. STEP_MAX: look again. */
 static enum req_step join(struct request *r, struct fill **fill, bool *alone)
 {
-	const struct judge_options opt = judge_settings(conf());
 	struct str record;
+	char problem[256];
 	int64_t total;
-	int e;
+	int e, why;
 	for (int64_t deadline = 0; (e = fill_wait_head(*fill, deadline, r->arena, &record, &total)) == -ERR_TIMEOUT; deadline = clock_mono() + SLICE_MS) {
 		if (deadline > 0 && conn_gone(r->conn)) {
 			fill_leave(fill);
 			return fail(r, -ERR_CLIENT_GONE, "");
+		}
+		if (origin_refuses(&r->http.url, &why, problem, sizeof problem)) { /* he may wait for long, and a crowd with him would hold as many threads */
+			fill_leave(fill);
+			return failed_for_us(r, why, problem);
 		}
 		r->waited = true;
 		pool_blocking(r->worker->pool);
@@ -186,10 +200,7 @@ static enum req_step join(struct request *r, struct fill **fill, bool *alone)
 	}
 	if (e == -ERR_AGAIN || e == -ERR_FILL_FAILED || e == -ERR_GONE)
 		return STEP_MAX;
-	/* the origin failed for the one that asked: it would for us */
-	if (judge_failure(&opt, &r->plan, &r->http, r->has_stored ? &r->stored : NULL, clock_wall()) == OUTCOME_SERVE_STALE)
-		return serve_stale(r, e, err_text(e));
-	return fail(r, e, err_text(e));
+	return failed_for_us(r, e, err_text(e));
 }
 
 static bool usable_now(struct request *r)
@@ -198,7 +209,7 @@ static bool usable_now(struct request *r)
 	if (!r->has_stored)
 		return false;
 	/* confirmed or fetched while we waited: as good as our own asking, if it may be shared */
-	if ((r->waited ? r->stored.response_time >= r->started : r->stored.response_time > r->started) && judge_may_join(&r->plan, &r->http, &r->stored, clock_wall()))
+	if ((r->waited ? r->stored.response_time >= r->started : r->stored.response_time > r->started) && judge_may_join(&opt, &r->plan, &r->http, &r->stored, clock_wall()))
 		return true;
 	r->judgement = judge_stored(&opt, &r->plan, &r->http, &r->stored, clock_wall(), false);
 	return r->judgement.verdict == VERDICT_HIT || r->judgement.verdict == VERDICT_HIT_AND_REVALIDATE;

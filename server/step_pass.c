@@ -4,6 +4,7 @@
 #include "../common/err.h"
 #include "../common/log.h"
 #include "../policy/key.h"
+#include "failover.h"
 #include "fetch.h"
 #include "request.h"
 #include "worker.h"
@@ -14,10 +15,11 @@
 #define COMMIT_NAPS 50     /* a commit takes some 10 ms; a busy disk more */
 #define CONTINUE_MS 1000   /* a client that expects 100 waits this long for the origin's; then it gets ours (RFC 9110 10.1.1) */
 
-static enum req_step fail(struct request *r, int err)
+static enum req_step fail(struct request *r, int err, bool probe)
 {
 	char problem[256];
-	snprintf(problem, sizeof problem, "%s", r->xfer != NULL ? httpc_problem(r->xfer) : "");
+	snprintf(problem, sizeof problem, "%s", r->xfer != NULL && *httpc_problem(r->xfer) ? httpc_problem(r->xfer) : err_text(err));
+	origin_failed(&r->http.url, err, problem, probe);
 	request_error(r, err, problem);
 	return STEP_deliver;
 }
@@ -173,7 +175,8 @@ static int begin(struct request *r)
 enum req_step step_pass(struct request *r)
 {
 	struct replay kept = { NULL, 0, false };
-	bool answered = false;
+	bool answered = false, probe;
+	char problem[256];
 	int64_t requested = clock_wall();
 	int e;
 	pool_blocking(r->worker->pool);
@@ -184,9 +187,13 @@ enum req_step step_pass(struct request *r)
 		request_error(r, -ERR_BUSY, "too many requests wait for their origins");
 		return STEP_deliver;
 	}
+	if (!origin_ask(&r->http.url, &probe, &e, problem, sizeof problem)) {
+		request_error(r, e, problem);
+		return STEP_deliver;
+	}
 	for (int try = 1;; try++) {
 		if ((e = begin(r)) < 0)
-			return fail(r, e);
+			return fail(r, e, probe);
 		if (r->framing.body != BODY_NONE) {
 			if (r->framing.expect_continue) {
 				e = head(r, clock_mono() + CONTINUE_MS);
@@ -196,20 +203,22 @@ enum req_step step_pass(struct request *r)
 				if (e == 0 || e == -ERR_TIMEOUT)
 					go_on(r);
 				else if (e != -ERR_AGAIN)
-					return fail(r, e);
+					return fail(r, e, probe);
 			}
 			if ((e = send_body(r, &kept)) < 0)
-				return fail(r, e);
+				return fail(r, e, probe);
 		}
 		while (!answered && (e = head(r, NEVER)) == -ERR_AGAIN)
 			;
 		if (e == 0)
 			break;
-		if (try > 1 || !err_again(e) || e == -ERR_ORIGIN_TIMEOUT || !http_method_idempotent(r->http.method) || kept.lost)
-			return fail(r, e);
+		const bool still_away = probe && e != -ERR_ORIGIN_BROKEN;
+		if (try > 1 || still_away || !err_again(e) || e == -ERR_ORIGIN_TIMEOUT || !http_method_idempotent(r->http.method) || kept.lost)
+			return fail(r, e, probe);
 		count(COUNT_upstream_retries);
 		httpc_end(&r->xfer);
 	}
+	origin_worked(&r->http.url);
 	invalidate(r);
 	store(r, requested);
 	return STEP_deliver;

@@ -26,6 +26,12 @@
 #define HOT_MAX (256 * 1024)        /* a body up to this may be kept in memory */
 #define UPSTREAM_IDLE_MS 60000      /* an idle connection to an origin */
 
+struct judge_options judge_settings(const struct settings *s)
+{
+	return (struct judge_options){ .heuristic_percent = HEURISTIC_PERCENT, .heuristic_max_s = HEURISTIC_MAX_S, .shared = true,
+	                               .targeted = s->targeted_cache_control };
+}
+
 static void thread_start(void *arg, unsigned number)
 {
 	struct worker *w = arg;

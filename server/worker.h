@@ -56,8 +56,4 @@ void request_id_new(char out[37]);   /* a UUID4 in text; not for secrets */
 
 #define HEURISTIC_PERCENT 10         /* of the time since Last-Modified (RFC 9111 4.2.2) */
 #define HEURISTIC_MAX_S 86400        /* … but a day at most: nobody said that it stays as it is */
-static inline struct judge_options judge_settings(const struct settings *s)
-{
-	(void)s;
-	return (struct judge_options){ .heuristic_percent = HEURISTIC_PERCENT, .heuristic_max_s = HEURISTIC_MAX_S, .shared = true };
-}
+struct judge_options judge_settings(const struct settings *);

@@ -95,7 +95,7 @@ subtest 'counters survive the death of who counted' => sub {
 	is $after->{$_}, 0, "gauge $_ does not count the dead" for qw(connections_open threads_busy);
 };
 
-my @pages = qw(/debug/ /debug/processes /debug/threads /debug/connections /debug/memory /debug/counters /debug/settings);
+my @pages = qw(/debug/ /debug/processes /debug/threads /debug/connections /debug/memory /debug/bans /debug/counters /debug/settings);
 subtest 'debug pages say what is going on' => sub {
 	is $proxy->get($_)->{status}, 200, $_ for @pages;
 	my $c = $proxy->curl_bg($origin->url('/slow'));

@@ -5,7 +5,7 @@
 #include "../../policy/judge.h"
 
 #define T0 INT64_C(1700000000) /* s: when the stored response arrived */
-static const struct judge_options shared_cache = { 10, 86400, true };
+static const struct judge_options shared_cache = { 10, 86400, true, false };
 
 static void __attribute__((unused))
 heads(struct headers *h, struct arena *a, const char *text)
@@ -49,6 +49,6 @@ stored_of(struct arena *a, const char *request_fields, int status, const char *f
 	struct http_response resp = response_of(a, status, fields);
 	struct plan plan = { .policy = POLICY_Standard, .forced_swr_s = -1 };
 	struct meta m;
-	judge_meta(&plan, &req, &resp, T0 * 1000, T0 * 1000, a, &m);
+	judge_meta(&shared_cache, &plan, &req, &resp, T0 * 1000, T0 * 1000, a, &m);
 	return m;
 }

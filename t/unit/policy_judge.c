@@ -274,7 +274,7 @@ main(void)
 		plan = plan_of(joins[i].policy, joins[i].swr);
 		req = request_of(&a, METHOD_GET, "http://h/p?q", joins[i].request);
 		m = stored_of(&a, joins[i].maker, joins[i].status, joins[i].growing);
-		is_int(judge_may_join(&plan, &req, &m, (T0 + 500) * 1000), joins[i].yes, "join: %s", joins[i].why);
+		is_int(judge_may_join(&shared_cache, &plan, &req, &m, (T0 + 500) * 1000), joins[i].yes, "join: %s", joins[i].why);
 	}
 
 	/* nothing stored */

@@ -121,7 +121,7 @@ main(void)
 		enum selection got = judge_part(&req, &m, &in);
 		is_str(str_c(names[got]), str_c(names[uses[i].want]), "%s", uses[i].why);
 		is_int((int64_t)(in.first * 100 + in.last), uses[i].first * 100 + uses[i].last, "… its bytes");
-		is_int(judge_may_join(&plan, &req, &m, T0 * 1000), uses[i].want != NONE, "… joined while it comes, if so");
+		is_int(judge_may_join(&shared_cache, &plan, &req, &m, T0 * 1000), uses[i].want != NONE, "… joined while it comes, if so");
 		if (uses[i].want != NONE) {
 			is_int(judge_select(&req, &m, uses[i].came, T0 * 1000, ranges, &n), uses[i].want, "… and delivered so");
 			ok(n == (uses[i].want == PART) && (n == 0 || (ranges[0].first == in.first && ranges[0].last == in.last)), "… these bytes");

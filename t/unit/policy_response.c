@@ -153,7 +153,7 @@ main(void)
 	req = request_of(&a, METHOD_GET, "http://h/p/a.tar.gz?q", "Accept-Encoding: gzip\nAuthorization: x");
 	resp = response_of(&a, 200, "Date: @-3\nAge: 7\nConnection: x-hop\nX-Hop: 1\nKeep-Alive: 5\nTransfer-Encoding: chunked\nVary: Accept-Encoding\nVary: Foo\n"
 	                   "Cache-Control: public, no-cache=\"x-list\"\nX-List: 1\nSet-Cookie: a=b\nContent-Type: text/plain");
-	judge_meta(&plan, &req, &resp, T0 * 1000 - 500, T0 * 1000, &a, &m);
+	judge_meta(&shared_cache, &plan, &req, &resp, T0 * 1000 - 500, T0 * 1000, &a, &m);
 	ok(!headers_has(&m.headers, STR("x-hop")) && !headers_has(&m.headers, STR("connection")) && !headers_has(&m.headers, STR("keep-alive")) &&
 	   !headers_has(&m.headers, STR("transfer-encoding")), "3.1: hop-by-hop fields and those that Connection names are not stored");
 	ok(!headers_has(&m.headers, STR("age")) && m.age_value == 7, "4.2.3: Age goes into the arithmetic");
@@ -178,11 +178,11 @@ main(void)
 	                   "Test-Header: B\nTest-Header: C\nCache-Control: max-age=3600\nAge: 2\nConnection: x-hop\nX-Hop: 1\nDate: @99");
 	for (int status = 200; status <= 206; status += 6) {
 		struct meta part = stored_of(&a, "", status, "ETag: \"a\"\nContent-Range: bytes 2-3/4");
-		judge_freshen(&part, &resp, (T0 + 100) * 1000, (T0 + 100) * 1000, &a);
+		judge_freshen(&shared_cache, &part, &resp, (T0 + 100) * 1000, (T0 + 100) * 1000, &a);
 		is_str(headers_get(&part.headers, STR("content-range")), status == 206 ? STR("bytes 2-3/4") : STR("bytes 0-1/2"),
 		       "3.2: the range of a stored %d %s", status, status == 206 ? "says which bytes these are" : "is a field as any other [304-etag-update-response-Content-Range]");
 	}
-	judge_freshen(&m, &resp, (T0 + 100) * 1000, (T0 + 100) * 1000, &a);
+	judge_freshen(&shared_cache, &m, &resp, (T0 + 100) * 1000, (T0 + 100) * 1000, &a);
 	static const struct { struct str name, want; const char *why; } after[] = {
 		{ STR("content-length"), STR("36"), "3.2 [304-etag-update-response-Content-Length]: the bytes are the old ones" },
 		{ STR("content-encoding"), STR("gzip"), "3.2: and their coding" },
@@ -200,14 +200,14 @@ main(void)
 	is_int(judge_age(&m, (T0 + 110) * 1000), 12, "4.3.4: its age is that of the 304");
 	is_int(m.flags, 0, "4.4: validated is no longer invalidated");
 	resp = response_of(&a, 304, "Set-Cookie: mine=1");
-	judge_freshen(&m, &resp, (T0 + 150) * 1000, (T0 + 150) * 1000, &a);
+	judge_freshen(&shared_cache, &m, &resp, (T0 + 150) * 1000, (T0 + 150) * 1000, &a);
 	ok(!headers_has(&m.headers, STR("set-cookie")), "a 304's cookie is not shared with all who come after");
 	headers_add(&m.headers, STR("Set-Cookie"), STR("a=b"));
 	resp = response_of(&a, 304, "Set-Cookie: a=c");
-	judge_freshen(&m, &resp, (T0 + 150) * 1000, (T0 + 150) * 1000, &a);
+	judge_freshen(&shared_cache, &m, &resp, (T0 + 150) * 1000, (T0 + 150) * 1000, &a);
 	is_str(headers_joined(&m.headers, STR("set-cookie"), &a), STR("a=c"), "[304-etag-update-response-Set-Cookie]: but renewed where one was stored");
 	resp = response_of(&a, 304, "Cache-Control: no-cache");
-	judge_freshen(&m, &resp, (T0 + 200) * 1000, (T0 + 200) * 1000, &a);
+	judge_freshen(&shared_cache, &m, &resp, (T0 + 200) * 1000, (T0 + 200) * 1000, &a);
 	is_int(m.flags, META_MUST_REVALIDATE_ALWAYS, "5.2.2.4: by a 304 too");
 	is_int(judge_age(&m, (T0 + 200) * 1000), 0, "a 304 without Date or Age is new all the same");
 

@@ -232,7 +232,7 @@ main(void)
 	set = parse("refresh_patterns = ( { match = \"^http://r/\"; min = 100; percent = 20; max = 900; }, { match = \"^http://s/\"; min = 50; },\n"
 	            "{ match = \"^http://(s|n)/\"; min = 70; ignore_no_store = true; } );");
 	for (unsigned i = 0; i < N(lives); i++) {
-		const struct judge_options o = { 10, 86400, true };
+		const struct judge_options o = { .heuristic_percent = 10, .heuristic_max_s = 86400, .shared = true };
 		int64_t now = 1700000000;
 		struct facts x = { .set_cookie = false };
 		bool is_explicit;
@@ -250,7 +250,7 @@ main(void)
 	}
 	static const struct { const char *url; bool stored; } forbidden[] = { { "http://r/a", false }, { "http://s/a", false }, { "http://n/a", true }, { "http://t/a", false } };
 	for (unsigned i = 0; i < N(forbidden); i++) {
-		const struct judge_options o = { 10, 86400, true };
+		const struct judge_options o = { .heuristic_percent = 10, .heuristic_max_s = 86400, .shared = true };
 		struct http_request req = { .method = METHOD_GET, .method_name = STR("GET") };
 		struct http_response resp = { .status = 200, .major = 1, .minor = 1 };
 		struct meta m;
@@ -262,7 +262,7 @@ main(void)
 		is_int(judge_response(&o, &p, &req, NULL, &resp, 1700000000000) == OUTCOME_STORE, forbidden[i].stored, "no-store is ignored only where the file says so: %s", forbidden[i].url);
 		if (!forbidden[i].stored)
 			continue;
-		judge_meta(&p, &req, &resp, 1700000000000, 1700000000000, &a, &m);
+		judge_meta(&o, &p, &req, &resp, 1700000000000, 1700000000000, &a, &m);
 		is_int(judge_stored(&o, &p, &req, &m, 1700000060000, false).verdict, VERDICT_HIT, "and then it is a hit");
 		is_int(judge_stored(&o, &p, &req, &m, 1700000080000, false).verdict == VERDICT_HIT, false, "as long as the pattern says");
 		p.refresh = NULL;

@@ -1,0 +1,242 @@
+/* bans.c - see bans.h */
+#include "bans.h"
+#include <stdio.h>
+#include <string.h>
+#include "../common/hash.h"
+#include "../common/shm.h"
+
+/* tag and down_until are read without the lock, all else only with it. */
+struct slot {
+	_Atomic uint64_t tag;        /* of the origin; 0: free */
+	_Atomic int64_t down_until;  /* mono ms; 0: not banned */
+	int64_t used, first_failure, until, length, probe_until;
+	int err;
+	unsigned times, failures;
+	char origin[sizeof ((struct ban *)0)->origin], problem[sizeof ((struct ban *)0)->problem];
+};
+struct bans {
+	struct shm_lock lock;
+	_Atomic uint32_t used;       /* slots that are not free */
+	struct slot slots[BANS_MAX];
+};
+
+struct name { char text[sizeof ((struct ban *)0)->origin]; uint64_t tag; };
+
+size_t bans_size(void) { return sizeof(struct bans); }
+
+struct bans *bans_init(void *shm)
+{
+	struct bans *b = shm;
+	shm_lock_init(&b->lock);
+	return b;
+}
+
+/* false: too long for a name that resolves; such an origin is never banned */
+static bool name_of(const struct url *u, struct name *n)
+{
+	int len = snprintf(n->text, sizeof n->text, "%.*s://%.*s:%u", STRP(u->scheme), STRP(u->host), u->port);
+	if (len < 0 || (size_t)len >= sizeof n->text)
+		return false;
+	for (int i = 0; i < len; i++)
+		n->text[i] = ascii_lower(n->text[i]);
+	n->tag = hash64(n->text, (size_t)len) | 1;
+	return true;
+}
+
+static struct slot *set_of(const struct bans *b, uint64_t tag) { return (struct slot *)&b->slots[(tag >> 8) % (BANS_MAX / BANS_WAYS) * BANS_WAYS]; }
+
+static bool is_there(const struct bans *b, const struct url *u, struct name *n, struct slot **s)
+{
+	if (atomic_load_explicit(&b->used, memory_order_relaxed) == 0 || !name_of(u, n))
+		return false;
+	struct slot *set = set_of(b, n->tag);
+	for (unsigned i = 0; i < BANS_WAYS; i++)
+		if (atomic_load_explicit(&set[i].tag, memory_order_acquire) == n->tag) {
+			*s = &set[i];
+			return true;
+		}
+	return false;
+}
+
+/* With the lock held. Half of what a holder wrote that died inside is harmless: texts have an end, numbers are only times. */
+static struct slot *find(struct bans *b, const struct name *n)
+{
+	struct slot *set = set_of(b, n->tag);
+	for (unsigned i = 0; i < BANS_WAYS; i++)
+		if (atomic_load(&set[i].tag) == n->tag && strcmp(set[i].origin, n->text) == 0)
+			return &set[i];
+	return NULL;
+}
+
+static void drop(struct bans *b, struct slot *s)
+{
+	if (atomic_load(&s->tag) == 0)
+		return;
+	atomic_store(&s->tag, 0);
+	atomic_store(&s->down_until, 0);
+	atomic_fetch_sub(&b->used, 1);
+}
+
+static struct slot *take(struct bans *b, const struct name *n)
+{
+	struct slot *set = set_of(b, n->tag), *s = set;
+	for (unsigned i = 0; i < BANS_WAYS && atomic_load(&s->tag) != 0; i++)
+		if (atomic_load(&set[i].tag) == 0 || set[i].used < s->used)
+			s = &set[i];
+	drop(b, s);
+	s->used = s->first_failure = s->until = s->length = s->probe_until = 0;
+	s->times = s->failures = 0;
+	s->err = 0;
+	s->problem[0] = 0;
+	snprintf(s->origin, sizeof s->origin, "%s", n->text);
+	atomic_store_explicit(&s->tag, n->tag, memory_order_release);
+	atomic_fetch_add(&b->used, 1);
+	return s;
+}
+
+static void copy(const struct slot *s, int64_t now, struct ban *out)
+{
+	*out = (struct ban){ .err = s->err, .times = s->times, .failures = s->failures, .length_ms = s->length,
+	                     .left_ms = s->times > 0 ? s->until - now : 0, .probed = now < s->probe_until };
+	snprintf(out->origin, sizeof out->origin, "%s", s->origin);
+	snprintf(out->problem, sizeof out->problem, "%s", s->problem);
+}
+
+static bool is_down(const struct slot *s, int64_t now) { return now < atomic_load_explicit(&s->down_until, memory_order_relaxed); }
+
+bool bans_down(const struct bans *b, const struct url *u, int64_t now)
+{
+	struct name n;
+	struct slot *s;
+	return is_there(b, u, &n, &s) && is_down(s, now);
+}
+
+enum bans_answer bans_ask(struct bans *b, const struct url *u, int64_t now, struct ban *why)
+{
+	struct name n;
+	struct slot *s;
+	enum bans_answer answer = BANS_GO;
+	if (!is_there(b, u, &n, &s) || !is_down(s, now))
+		return BANS_GO;
+	shm_lock(&b->lock);
+	if ((s = find(b, &n)) != NULL && is_down(s, now)) {
+		answer = now < s->probe_until ? BANS_DOWN : BANS_PROBE;
+		copy(s, now, why);
+		if (answer == BANS_PROBE)
+			s->probe_until = now + BANS_PROBE_MS;
+	}
+	shm_unlock(&b->lock);
+	return answer;
+}
+
+bool bans_why(struct bans *b, const struct url *u, int64_t now, struct ban *why)
+{
+	struct name n;
+	struct slot *s;
+	if (!is_there(b, u, &n, &s) || !is_down(s, now))
+		return false;
+	shm_lock(&b->lock);
+	s = find(b, &n);
+	const bool down = s != NULL && is_down(s, now);
+	if (down)
+		copy(s, now, why);
+	shm_unlock(&b->lock);
+	return down;
+}
+
+/* One more failure: does it begin a ban, or the next? */
+static bool bans_it(struct slot *s, const struct bans_limits *l, int64_t now)
+{
+	if (s->times > 0 && now > s->until + l->max_ms) /* so long ago that it says nothing of today */
+		s->times = s->failures = 0;
+	if (s->times > 0)
+		return now >= s->until; /* within it, the probe only confirms it */
+	if (s->failures == 0 || now - s->first_failure > l->window_ms) {
+		s->failures = 0;
+		s->first_failure = now;
+	}
+	return ++s->failures >= l->failures;
+}
+
+bool bans_failed(struct bans *b, const struct bans_limits *l, const struct url *u, int err, const char *problem, bool probe, int64_t now, struct ban *now_banned)
+{
+	struct name n;
+	if (!name_of(u, &n))
+		return false;
+	shm_lock(&b->lock);
+	struct slot *s = find(b, &n);
+	if (s == NULL)
+		s = take(b, &n);
+	s->used = now;
+	s->err = err;
+	snprintf(s->problem, sizeof s->problem, "%s", problem);
+	if (probe)
+		s->probe_until = 0;
+	const bool begins = bans_it(s, l, now);
+	if (begins) {
+		s->length = s->times == 0 ? l->first_ms : 2 * s->length;
+		if (s->length > l->max_ms)
+			s->length = l->max_ms;
+		s->times++;
+		s->until = now + s->length;
+		atomic_store(&s->down_until, s->until + s->length);
+		copy(s, now, now_banned);
+	}
+	shm_unlock(&b->lock);
+	return begins;
+}
+
+bool bans_worked(struct bans *b, const struct url *u, struct ban *was)
+{
+	struct name n;
+	struct slot *s;
+	if (!is_there(b, u, &n, &s))
+		return false;
+	shm_lock(&b->lock);
+	s = find(b, &n);
+	const bool banned = s != NULL && s->times > 0;
+	if (banned)
+		copy(s, 0, was);
+	if (s != NULL)
+		drop(b, s);
+	shm_unlock(&b->lock);
+	return banned;
+}
+
+void bans_left(struct bans *b, const struct url *u)
+{
+	struct name n;
+	struct slot *s;
+	if (!is_there(b, u, &n, &s))
+		return;
+	shm_lock(&b->lock);
+	if ((s = find(b, &n)) != NULL)
+		s->probe_until = 0;
+	shm_unlock(&b->lock);
+}
+
+unsigned bans_count(const struct bans *b, int64_t now)
+{
+	unsigned n = 0;
+	if (atomic_load(&b->used) == 0)
+		return 0;
+	for (unsigned i = 0; i < BANS_MAX; i++)
+		n += is_down(&b->slots[i], now);
+	return n;
+}
+
+void bans_each(struct bans *b, int64_t now, void (*fn)(void *arg, const struct ban *), void *arg)
+{
+	for (unsigned i = 0; i < BANS_MAX; i++) {
+		struct ban one;
+		if (atomic_load(&b->slots[i].tag) == 0)
+			continue;
+		shm_lock(&b->lock);
+		const bool there = atomic_load(&b->slots[i].tag) != 0;
+		if (there)
+			copy(&b->slots[i], now, &one);
+		shm_unlock(&b->lock);
+		if (there)
+			fn(arg, &one);
+	}
+}
