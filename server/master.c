@@ -112,6 +112,13 @@ static void raise_files(void)
 		         (unsigned long long)r.rlim_cur, (unsigned long long)wanted);
 }
 
+/* What functions that have returned left on the stack: the parsing of settings had the text there. */
+static void __attribute__((noinline)) wipe_stack(void)
+{
+	char below_us[128 * 1024];
+	OPENSSL_cleanse(below_us, sizeof below_us);
+}
+
 static void prepare_ca(void)
 {
 	char problem[256] = "";
@@ -127,8 +134,10 @@ static void prepare_ca(void)
 		bundle = s->mitm_ca;
 	else
 		snprintf(path, sizeof path, "%s/%s", dir, inline_pem ? CA_GIVEN_FILE : "mitmproxy-ca.pem");
-	if (inline_pem) /* it has become a file: nobody needs it in memory any more */
+	if (inline_pem) { /* it has become a file: nobody needs it in memory any more */
 		settings_ca_moved(bundle);
+		wipe_stack();
+	}
 	heritage.ca_fd = open(bundle, O_RDONLY | O_CLOEXEC);
 	if (heritage.ca_fd < 0)
 		die(EX_NOINPUT, "%s: %s", bundle, strerror(errno));
