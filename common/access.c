@@ -54,21 +54,6 @@ plain_run(const char *p, size_t n)
 	return i;
 }
 
-/* The length of the UTF-8 sequence at p, 0 when it is none (RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF). */
-static size_t
-utf8_sequence(const unsigned char *p, size_t n)
-{
-	size_t len = p[0] >= 0xc2 && p[0] <= 0xdf ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4 : 0;
-	if (!len || len > n)
-		return 0;
-	for (size_t i = 1; i < len; i++)
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
-		return 0;
-	return len;
-}
-
 #define ESCAPED_MAX(n) ((n) * 6) /* \u001f for each byte */
 
 static char *
@@ -85,7 +70,7 @@ escape(char *out, struct str s)
 			return out;
 		unsigned char c = (unsigned char)s.p[i];
 		if (c >= 0x80) {
-			size_t len = utf8_sequence((const unsigned char *)s.p + i, s.n - i);
+			size_t len = utf8_sequence(s.p + i, s.n - i);
 			memcpy(out, len ? s.p + i : "\xef\xbf\xbd", len ? len : 3);
 			out += len ? len : 3;
 			i += len ? len : 1;

@@ -31,4 +31,7 @@ struct str str_upto(struct str s, size_t n);         /* the first n bytes (n is 
 struct str str_cut(struct str *s, char c);
 /* Decimal digits only, no sign, no blanks; false when empty, not digits, or more than max. */
 bool str_u64(struct str s, uint64_t max, uint64_t *out);
+/* The length of the UTF-8 sequence at p, of which n > 0 bytes are there; 0: it is none (RFC 3629: no overlong forms, no surrogates,
+ * nothing above U+10FFFF). */
+size_t utf8_sequence(const char *p, size_t n);
 static inline char ascii_lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c; }

@@ -106,22 +106,6 @@ page_add_html(struct page_text *t, struct str s)
 	}
 }
 
-/* Length of the UTF-8 sequence at p, 0 when it is none (RFC 3629 4: no overlong ones, no surrogates). */
-static size_t
-utf8(const unsigned char *p, size_t n)
-{
-	size_t len = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : p[0] >= 0xe0 && p[0] < 0xf0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
-
-	if (len == 0 || len > n)
-		return 0;
-	for (size_t i = 1; i < len; i++)
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
-		return 0;
-	return len;
-}
-
 void
 page_add_json(struct page_text *t, struct str s)
 {
@@ -130,7 +114,7 @@ page_add_json(struct page_text *t, struct str s)
 	page_addz(t, "\"");
 	for (size_t i = 0; i < s.n;) {
 		unsigned char c = (unsigned char)s.p[i];
-		size_t len = utf8((const unsigned char *)s.p + i, s.n - i);
+		size_t len = utf8_sequence(s.p + i, s.n - i);
 		if (c == '"' || c == '\\') {
 			page_add(t, (struct str){ (char[]){ '\\', (char)c }, 2 });
 		} else if (c < 0x20 || c == 0x7f) {

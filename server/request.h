@@ -88,6 +88,11 @@ int64_t request_body(struct request *, void *buf, size_t n);
 void request_answer(struct request *, const struct page *);
 void request_error(struct request *, int err, const char *problem);
 
+/* How a step that must see a document waits for its commit: looks this often, and so many times. --commit-interval and a sync; a busy disk
+ * takes more. */
+#define COMMIT_NAP_MS 4
+#define COMMIT_NAPS 50
+
 /* Shared by the steps. */
 int request_look_up(struct request *, struct str *fetch_id);   /* stored, has_stored */
 bool request_use_part(struct request *);                       /* a stored part becomes stored: it may be the answer */

@@ -9,8 +9,6 @@
 #include "request.h"
 #include "worker.h"
 
-#define COMMIT_NAP_MS 4
-#define COMMIT_NAPS 50     /* a commit takes some 10 ms; a busy disk more */
 #define SLICE_MS 1000      /* how often a wait looks whether its client is still there */
 #define ROUNDS 6   /* claims of one request: a writer that dies, a variant that differs, somebody's revalidation; then alone */
 

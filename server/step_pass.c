@@ -11,8 +11,6 @@
 
 #define SLICE_MS 1000
 #define REPLAY_MAX 65536   /* of a request's body is kept, to send it again when a kept connection turns out dead: RFC 9110 9.2.2 */
-#define COMMIT_NAP_MS 4
-#define COMMIT_NAPS 50     /* a commit takes some 10 ms; a busy disk more */
 #define CONTINUE_MS 1000   /* a client that expects 100 waits this long for the origin's; then it gets ours (RFC 9110 10.1.1) */
 
 static enum req_step fail(struct request *r, int err, bool probe)
