@@ -10,7 +10,7 @@
 #include "str.h"
 
 struct str_list { const char **v; unsigned n; };
-struct range_list { struct netrange *v; const char *text; unsigned n; };
+struct range_list { struct netrange *v; struct str_list text; unsigned n; };
 
 enum setting_mode { MODE_REGULAR };
 enum setting_strategy { STRATEGY_LAZY, STRATEGY_EAGER };

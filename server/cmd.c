@@ -157,7 +157,11 @@ void cmd_refuse(const char *name, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
-	die(EX_USAGE, "%s\nUsage: passsage %s %s", text, name, c != NULL ? c->words : "");
+	for (char *p = text; *p; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = '?';
+	fprintf(stderr, "passsage: %s\nUsage: passsage %s %s\n", text, name, c != NULL ? c->words : "");
+	exit(EX_USAGE);
 }
 
 /* ---- words */
