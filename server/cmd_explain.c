@@ -9,6 +9,7 @@
 #include "../s3/manifest.h"
 #include "cmd.h"
 #include "failover.h"
+#include "passthrough.h"
 #include "request.h"
 #include "worker.h"
 
@@ -363,6 +364,8 @@ static bool about_origin(struct facts *f, const struct cmd_place *place, const s
 	bool down = place->bans != NULL && origin_down(u);
 	section(f, "origin");
 	fact_z(f, "instance", place->fills != NULL ? "runs" : "does not run: nothing is known of bans");
+	if (str_eq(u->scheme, STR("https")) && passthrough_matches(&conf()->tls_passthrough, u->host))
+		fact_z(f, "tls passthrough", "its connections are not opened, so nothing of this applies");
 	fact_is(f, "banned", down);
 	if (down && bans_why(place->bans, u, clock_mono(), &why)) {
 		fact_n(f, "ban left", why.left_ms > 0 ? (why.left_ms + 999) / 1000 : 0, "s");

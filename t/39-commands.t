@@ -314,6 +314,13 @@ subtest 'no instance runs' => sub {
 	like $j->{origin}{instance}, qr/does not run/, '… and says so';
 	my ($s, $out) = cmd('get', "$u/big");
 	same $out, $big, 'get does';
+	my $file = lab_dir() . '/offline'; # where only who calls may write
+	is +(cmd('get', '-o', $file, "$u/plain"))[0], 0, '… into a file';
+	is slurp($file), 'plain', '… of its caller';
+	is +(cmd('get', '-o', $file, "$u/never"))[0], 1, 'what is not there';
+	is slurp($file), 'plain', '… spoils no file';
+	is +(cmd('get', '-o', "$file.new", "$u/never"))[0], 1, '… and makes none';
+	ok !-e "$file.new", '… at all';
 	does(qr/^2 removed$/m, 0, 'purge does', 'purge', "$u/varied");
 	does(qr/^2 removed$/m, 0, '… by prefix', 'purge', '--prefix', "$u/off/");
 	does(qr/no passsage runs on/, 69, 'bans are those of an instance', 'bans');
