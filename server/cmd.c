@@ -344,8 +344,16 @@ static void become_owner(const char *dir)
 	struct stat st;
 	if (geteuid() != 0 || stat(dir, &st) < 0 || st.st_uid == 0)
 		return;
-	if (setgroups(0, NULL) < 0 || setgid(st.st_gid) < 0 || setuid(st.st_uid) < 0)
+	if (setgroups(0, NULL) < 0 || setegid(st.st_gid) < 0 || seteuid(st.st_uid) < 0)
 		die(EX_OSERR, "cannot become the owner of %s: %s", dir, strerror(errno));
+}
+
+void cmd_state_close(struct cmd_place *p)
+{
+	metadata_close(&p->metadata);
+	chunks_close(&p->chunks);
+	if (getuid() == 0 && (seteuid(0) < 0 || setegid(0) < 0))
+		die(EX_OSERR, "cannot become root again: %s", strerror(errno));
 }
 
 void cmd_place_open(struct cmd_place *p, bool writes)
@@ -370,7 +378,7 @@ void cmd_state(struct cmd_place *p, bool writes)
 		return;
 	snprintf(path, sizeof path, "%s/meta", conf()->state_dir);
 	become_owner(path);
-	if (access(path, W_OK | X_OK) < 0) /* readers, too, write to LMDB's table of readers */
+	if (eaccess(path, W_OK | X_OK) < 0) /* readers, too, write to LMDB's table of readers */
 		die(EX_NOPERM, "%s: %s (run this as its owner, or as root)", path, strerror(errno));
 	cmd_place_open(p, writes);
 	const char *trouble = p->metadata != NULL ? metadata_health(p->metadata) : NULL;
@@ -394,8 +402,7 @@ static int answer_here(struct cmd_question *q, const char *method, struct str *b
 		die(EX_NOINPUT, "%s has no stored objects of passsage (setting state_dir: another --state-dir?)", conf()->state_dir);
 	if (!cmd_answer(&place, &req, &q->arena, &page))
 		die(EX_SOFTWARE, "%.*s: nobody can answer this", STRP(path));
-	metadata_close(&place.metadata);
-	chunks_close(&place.chunks);
+	cmd_state_close(&place);
 	*body = page.body;
 	return page.status;
 }

@@ -50,8 +50,10 @@ int question_ask(struct cmd_question *, const char *method, struct str *body);
 /* Prints the answer (what is wrong to standard error). The exit status: 0 of 200, 1 of 404, 64 of 400, else 69. */
 int question_print(struct cmd_question *, const char *method);
 bool cmd_instance(void);                  /* is there one that runs, or begins to? */
-/* The command itself looks: metadata and chunks of the state directory, which stay NULL when there are none. Root becomes its owner for good. */
+/* The command itself looks: metadata and chunks of the state directory, which stay NULL when there are none. Root is its owner
+ * until it is closed. */
 void cmd_state(struct cmd_place *, bool writes);
+void cmd_state_close(struct cmd_place *);
 
 /* server/tbl/commands.h */
 typedef int cmd_f(int argc, char **argv); /* its words, itself the first; the exit status */

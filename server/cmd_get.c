@@ -47,21 +47,6 @@ static void put_body(int fd, const char *name, const struct cmd_place *place, co
 	object_close(&o);
 }
 
-/* The file is opened before anything is asked, for that may give root up, and cut only when there is something to write. */
-static int output(const char *file, bool *made)
-{
-	*made = false;
-	if (file == NULL || strcmp(file, "-") == 0)
-		return 1;
-	int fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-	*made = fd >= 0;
-	if (fd < 0 && errno == EEXIST)
-		fd = open(file, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		die(EX_CANTCREAT, "%s: %s", file, strerror(errno));
-	return fd;
-}
-
 int cmd_get(int argc, char **argv)
 {
 	enum { HEAD, BOTH, FILE_NAME, FIELD };
@@ -88,18 +73,16 @@ int cmd_get(int argc, char **argv)
 	struct cmd_place place = { 0 };
 	struct meta m;
 	struct str said;
-	bool found, made;
-	const char *name = file != NULL ? file : "standard output";
-	int fd = output(file, &made);
+	bool found;
 	int status = question_ask(&q, "GET", &said);
 	if (status != 200) {
 		fprintf(stderr, "passsage: %.*s", STRP(said));
-		if (made)
-			unlink(file);
 		return status == 404 ? 1 : status == 400 ? EX_USAGE : EX_UNAVAILABLE;
 	}
-	if (fd != 1 && !made && ftruncate(fd, 0) < 0 && errno != EINVAL) /* a pipe or a device has no length */
-		die(EX_IOERR, "%s: %s", name, strerror(errno));
+	int fd = file != NULL && strcmp(file, "-") != 0 ? open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666) : 1;
+	const char *name = file != NULL ? file : "standard output";
+	if (fd < 0)
+		die(EX_CANTCREAT, "%s: %s", name, strerror(errno));
 	const struct str id = str_upto(said, said.n - 1); /* a line */
 	cmd_state(&place, false);
 	if (metadata_get(place.metadata, &id, 1, &q.arena, &m, &found) != 1)
@@ -110,6 +93,6 @@ int cmd_get(int argc, char **argv)
 		put_body(fd, name, &place, &m);
 	if (fd != 1 && close(fd) < 0)
 		die(EX_IOERR, "%s: %s", name, strerror(errno));
-	metadata_close(&place.metadata);
+	cmd_state_close(&place);
 	return 0;
 }
