@@ -23,7 +23,7 @@ enum verdict {
 	X(head_forced_swr_synthetic) X(head_via_upstream) X(redirect_synthetic_from_cache) X(cache_hit_norefresh) X(cache_hit_fresh) \
 	X(cache_hit_stale_while_revalidate) X(cache_hit_forced_swr) X(conditional_revalidation) X(stale_no_validators) \
 	X(cache_hit_revalidated) X(stale_if_error_fallback) X(cache_hit_max_stale) X(only_if_cached) X(joined) X(not_shareable) \
-	X(cache_unavailable) X(onboarding) X(tunnel) X(upgrade) X(error_page) \
+	X(cache_unavailable) X(onboarding) X(tunnel) X(upgrade) X(error_page) X(purge) \
 	X(request_no_store) X(request_body) X(request_precondition)
 enum reason {
 #define X(name) REASON_##name,

@@ -3,7 +3,7 @@
 #include "rules.h"
 #include "hostsuffix.h"
 #include "key.h"
-#include "netrange.h"
+#include "../common/netrange.h"
 #include "regex.h"
 #include <stdio.h>
 #include <string.h>
@@ -348,6 +348,8 @@ ruleset_keys(const struct ruleset *set, const struct url *url, struct arena *a, 
 	const struct view v = view_of(url, text, host, a);
 	keys(set, &v, a, key_url, id, vary_id);
 }
+
+bool ruleset_rewrites(const struct ruleset *set) { return set->keys_n > 0; }
 
 void
 ruleset_plan(const struct ruleset *set, const struct http_request *req, struct str header, struct arena *a, struct plan *plan)

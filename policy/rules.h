@@ -42,5 +42,6 @@ void ruleset_free(struct ruleset **);
 /* header: the value of X-Passsage-Policy when it may be honoured, else STR_NONE. Fills in all of plan (keys too, in the arena).
  * plan->rule and ->refresh are views into the set: good as long as the set is. Suffix rules match the path without the query. */
 void ruleset_plan(const struct ruleset *, const struct http_request *, struct str header, struct arena *, struct plan *);
+bool ruleset_rewrites(const struct ruleset *); /* may a key be another URL than the one that is asked for? */
 /* The keys alone, of any URL. */
 void ruleset_keys(const struct ruleset *, const struct url *, struct arena *, struct str *key_url, struct str *id, struct str *vary_id);

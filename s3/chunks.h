@@ -49,6 +49,7 @@ bool chunk_in_memory(const struct chunk *);  /* chunk_read needs no buffer */
 void chunk_close(struct chunk **);
 /* Is it there, as far as its size says? Counts as a use. */
 bool chunks_has(struct chunks *, const struct chunk_id *, uint64_t size);
+bool chunks_peek(const struct chunks *, const struct chunk_id *, uint64_t size); /* the same, and no use: for who looks on */
 void chunks_need(struct chunks *, const struct chunk_id *); /* it will be read in a moment: the note of use is made now, whenever the last was */
 int chunks_remove(struct chunks *, const struct chunk_id *);
 const char *chunks_health(struct chunks *);  /* NULL, or what is wrong (full, unwritable); a write that succeeds clears it (CHUNKS_HEAL_MS) */

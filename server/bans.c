@@ -215,6 +215,33 @@ void bans_left(struct bans *b, const struct url *u)
 	shm_unlock(&b->lock);
 }
 
+/* "https://host:port": the whole, or its host */
+static bool is_about(struct str origin, struct str what)
+{
+	struct str host = str_from(origin, 8 - !str_starts(origin, STR("https:")));
+	while (host.n > 0 && host.p[host.n - 1] != ':')
+		host.n--;
+	host.n -= host.n > 0;
+	return what.n == 0 || str_caseeq(what, origin) || str_caseeq(what, host);
+}
+
+unsigned bans_lift(struct bans *b, struct str what)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < BANS_MAX; i++) {
+		struct slot *s = &b->slots[i];
+		if (atomic_load(&s->tag) == 0)
+			continue;
+		shm_lock(&b->lock);
+		if (atomic_load(&s->tag) != 0 && is_about(str_c(s->origin), what)) {
+			drop(b, s);
+			n++;
+		}
+		shm_unlock(&b->lock);
+	}
+	return n;
+}
+
 unsigned bans_count(const struct bans *b, int64_t now)
 {
 	unsigned n = 0;

@@ -44,5 +44,8 @@ bool bans_worked(struct bans *, const struct url *, struct ban *was);
 /* The probe ended, and nothing is known. */
 void bans_left(struct bans *, const struct url *);
 
+/* Forgets an origin ("https://host:port"), all of a host, or (STR_NONE) all, and so lifts their bans. How many it forgot. */
+unsigned bans_lift(struct bans *, struct str what);
+
 unsigned bans_count(const struct bans *, int64_t now); /* origins that are down */
 void bans_each(struct bans *, int64_t now, void (*fn)(void *arg, const struct ban *), void *arg);

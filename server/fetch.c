@@ -30,6 +30,7 @@ struct job {
 	size_t pending_n;
 	uint64_t taken, read_until; /* bytes: so many came; so many had come when somebody was last seen to read */
 	bool degraded;
+	uint64_t version;          /* fetch_ask's */
 };
 
 int64_t plan_connect_ms(const struct plan *p) { return p->connect_timeout_ms >= 0 ? p->connect_timeout_ms : conf()->connect_ms; }
@@ -61,9 +62,20 @@ static void job_free(struct job *j)
 
 /* ---- the documents: what is committed, and only then the key is free again, so that the object is never in neither place */
 
+/* Purged or overtaken since (fill.h)? */
+static bool is_outdated(struct str id, uint64_t version) { return fill_version(heritage.shared.fills, id) != version; }
+
+/* It was, while the database was busy for longer than whoever did it waited. */
+static void forget_outdated(struct worker *w, struct str id, uint64_t version)
+{
+	if (is_outdated(id, version))
+		metadata_drop_later(w->metadata, id);
+}
+
 static void committed(void *arg, int err)
 {
 	struct job *j = arg;
+	forget_outdated(j->worker, j->meta.id, j->version);
 	atomic_store(&heritage.shared.state->meta_bad, err < 0 ? 1 : 0);
 	if (err < 0)
 		count(COUNT_store_errors);
@@ -121,7 +133,12 @@ static void body_complete(struct job *j)
 	j->meta.content_size = fill_total(j->fill);
 	count(COUNT_fills);
 	httpc_end(&j->xfer); /* its connection is of use to others now */
-	commit(j);
+	if (fill_may_store(j->fill, j->version)) {
+		commit(j);
+		return;
+	}
+	fill_done(&j->fill);
+	job_free(j);
 }
 
 /* The bytes go into the fill; when the store takes no more, to its readers only (invariant 6). May block when degraded. */
@@ -262,6 +279,7 @@ static int begin_storing(const struct fetch_ask *ask, struct fill **fill, struct
 	const struct judge_options opt = judge_settings(conf());
 	struct job *j = job_new(ask->worker, NULL);
 	int64_t length = -1;
+	j->version = ask->version;
 	judge_meta(&opt, ask->plan, ask->request, &out->response, requested, answered, &j->arena, &j->meta);
 	j->meta.id = j->meta.vary.n > 0 ? key_variant_id(&j->arena, ask->plan->id, vary_name(&j->arena, &j->meta, &ask->request->headers)) : arena_dup(&j->arena, ask->plan->id);
 	if (out->response.status == 206) {
@@ -309,21 +327,28 @@ bool fetch_keep(const struct fetch_ask *ask, struct xfer **x, int64_t requested,
 	return false;
 }
 
-struct freshened { struct arena arena; struct meta meta; struct fill *fill; };
+struct freshened { struct arena arena; struct worker *worker; struct meta meta; struct fill *fill; uint64_t version; };
 
 static void freshened_committed(void *arg, int err)
 {
 	struct freshened *f = arg;
 	(void)err;
+	forget_outdated(f->worker, f->meta.id, f->version);
 	release(&f->fill, -ERR_AGAIN, 0); /* who waited looks again, and finds it fresh */
 	arena_fini(&f->arena);
 	free(f);
 }
 
-static void store_freshened(struct worker *w, const struct meta *m, struct fill **fill)
+static void store_freshened(struct worker *w, const struct meta *m, struct fill **fill, uint64_t version)
 {
+	if (!fill_may_store(*fill, version)) {
+		release(fill, -ERR_AGAIN, 0);
+		return;
+	}
 	struct freshened *f = xcalloc(1, sizeof *f);
 	arena_init(&f->arena);
+	f->worker = w;
+	f->version = version;
 	meta_copy(&f->meta, m, &f->arena);
 	f->fill = *fill;
 	*fill = NULL;
@@ -425,9 +450,10 @@ static bool judged(struct fetching *f)
 		httpc_end(&f->xfer);
 		if (f->fill == NULL) { /* nobody can be made to wait for it: so the client does, whose next request shall find it */
 			pool_blocking(ask->worker->pool);
-			metadata_store(ask->worker->metadata, &out->meta);
+			if (!is_outdated(out->meta.id, ask->version) && metadata_store(ask->worker->metadata, &out->meta) == 0)
+				forget_outdated(ask->worker, out->meta.id, ask->version);
 		} else
-			store_freshened(ask->worker, &out->meta, &f->fill);
+			store_freshened(ask->worker, &out->meta, &f->fill, ask->version);
 		return true;
 	case OUTCOME_SERVE_STALE:
 		httpc_end(&f->xfer);
@@ -507,13 +533,15 @@ struct background {
 	struct http_request request;
 	struct meta stored;
 	struct fill *fill;
+	uint64_t version;
 };
 
 static void background_run(struct pool_item *it)
 {
 	struct background *b = (struct background *)it;
 	struct fetched got;
-	const struct fetch_ask ask = { .worker = b->worker, .plan = &b->plan, .request = &b->request, .stored = &b->stored, .conditional = true, .fill = &b->fill };
+	const struct fetch_ask ask = { .worker = b->worker, .plan = &b->plan, .request = &b->request, .stored = &b->stored, .conditional = true, .fill = &b->fill,
+	                               .version = b->version };
 	fetch_object(&ask, &b->arena, &got);
 	httpc_end(&got.xfer);
 	fill_leave(&got.reader);
@@ -532,7 +560,7 @@ static void request_copy(struct http_request *dst, const struct http_request *sr
 	url_parse(a, src->url.text, &dst->url);
 }
 
-void fetch_background(struct worker *w, const struct plan *plan, const struct http_request *req, const struct meta *stored)
+void fetch_background(struct worker *w, const struct plan *plan, const struct http_request *req, const struct meta *stored, uint64_t version)
 {
 	if (atomic_fetch_add(&w->background, 1) >= BACKGROUND_MAX || !pool_spare(w->pool)) {
 		atomic_fetch_sub(&w->background, 1);
@@ -550,6 +578,7 @@ void fetch_background(struct worker *w, const struct plan *plan, const struct ht
 	arena_init(&b->arena);
 	b->worker = w;
 	b->fill = fill;
+	b->version = version;
 	b->plan = *plan;
 	b->plan.key_url = arena_dup(&b->arena, plan->key_url);
 	b->plan.id = arena_dup(&b->arena, plan->id);

@@ -21,6 +21,7 @@ struct fetch_ask {
 	struct fill **fill;                   /* the claim (FILL_WRITER): taken over. NULL: nothing is stored */
 	struct str range, if_range;           /* ask for this range of it only, when .p: */
 	const struct meta *part;              /* the rest of this; NULL: a part, to be kept as such */
+	uint64_t version;                     /* fill_version, before stored was looked up: when it has changed, nothing is stored */
 	fetch_interim_f *interim;             /* may be NULL */
 	void *arg;                            /* of interim */
 };
@@ -59,7 +60,7 @@ void fetch_object(const struct fetch_ask *, struct arena *, struct fetched *);
 bool fetch_keep(const struct fetch_ask *, struct xfer **x, int64_t requested, int64_t answered, struct arena *, struct fetched *out);
 
 /* Asks the origin again in the background, at most once at a time for an object however many ask, and at most BACKGROUND_MAX together. */
-void fetch_background(struct worker *, const struct plan *, const struct http_request *, const struct meta *stored);
+void fetch_background(struct worker *, const struct plan *, const struct http_request *, const struct meta *stored, uint64_t version);
 
 /* The header section for the origin: end-to-end fields of the client, Via added. */
 void upstream_headers(const struct http_request *, struct headers *out);

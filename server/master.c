@@ -28,6 +28,8 @@
 #define RESTART_FIRST_MS 100    /* a child that died is started again after this; each further death doubles it … */
 #define RESTART_MOST_MS 10000   /* … up to this */
 #define RESTART_CALM_MS 60000   /* a child that lived this long starts at the first pause again */
+#define LOCK_TRIES 5
+#define LOCK_NAP_MS 10
 #define KILL_MS 3000            /* after SIGQUIT: what does not go is killed */
 #define ALIVE_MS 10000          /* run/alive is touched this often: a start after a power cut knows from when on files may be hollow */
 #define HOLLOW_MS 60000         /* … and how long the kernel may have kept what was written (vm.dirty_expire and reserve) */
@@ -94,8 +96,11 @@ static void lock_state(void)
 	int fd = open(p, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
 	if (fd < 0)
 		die(EX_CANTCREAT, "%s: %s", p, strerror(errno));
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		die(EX_TEMPFAIL, "%s is in use by another passsage (choose another --state-dir)", conf()->state_dir);
+	for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) { /* a command looks, for a moment, whether somebody has it (cmd.c) */
+		if (i == LOCK_TRIES)
+			die(EX_TEMPFAIL, "%s is in use by another passsage (choose another --state-dir)", conf()->state_dir);
+		nanosleep(&(struct timespec){ 0, LOCK_NAP_MS * 1000000 }, NULL);
+	}
 	/* stays open, in the children too: those that a killed master left behind still write to the store */
 }
 

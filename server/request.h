@@ -45,6 +45,7 @@ struct request {
 	bool has_part;
 	struct str fetch_id;              /* under which name the response would be stored; the fill's key */
 	uint32_t fill_epoch;              /* of s3/fill.h, before the lookup */
+	uint64_t fill_version;            /* likewise */
 	bool look_again;                  /* somebody else was at it meanwhile */
 	bool waited;                      /* … and we were there before the answer was */
 	struct judgement judgement;
@@ -94,7 +95,10 @@ void request_error(struct request *, int err, const char *problem);
 #define COMMIT_NAPS 50
 
 /* Shared by the steps. */
-int request_look_up(struct request *, struct str *fetch_id);   /* stored, has_stored */
+int request_look_up(struct request *, struct str *fetch_id);   /* stored, has_stored; the fills' epoch and version before it */
+/* The same without the fills. fetch_id: under which name a response to this request would be stored, as far as is known before it comes.
+ * Needs plan, http, arena, and of worker the metadata. */
+int request_find(struct request *, struct str *fetch_id);
 bool request_use_part(struct request *);                       /* a stored part becomes stored: it may be the answer */
 struct str request_part_id(const struct request *);
 int request_serve_stored(struct request *);                    /* stored becomes the answer */

@@ -32,14 +32,14 @@ static void by_other_names(struct request *r, struct str vary)
 				consider(r, &found[i]);
 }
 
-/* fetch_id: under which name a response to this request would be stored, as far as is known before it comes. */
-static int look_up(struct request *r, struct str *fetch_id)
+int request_find(struct request *r, struct str *fetch_id)
 {
 	struct str ids[2] = { r->plan.vary_id, r->plan.id };
 	struct str raw = STR_NONE;
 	struct meta found[VARY_NAMES];
 	bool there[VARY_NAMES] = { false };
 	*fetch_id = r->plan.id;
+	r->has_stored = false;
 	int n = metadata_get(r->worker->metadata, ids, 2, r->arena, found, there);
 	if (n < 0 && n != -ERR_NOT_FOUND)
 		return n;
@@ -73,9 +73,9 @@ void request_variant(struct request *r, struct str vary)
 
 int request_look_up(struct request *r, struct str *fetch_id)
 {
-	r->has_stored = false;
 	r->fill_epoch = fill_epoch(heritage.shared.fills, r->plan.id);
-	return look_up(r, fetch_id);
+	r->fill_version = fill_version(heritage.shared.fills, r->plan.id);
+	return request_find(r, fetch_id);
 }
 
 static enum req_step refuse(struct request *r)
@@ -138,7 +138,7 @@ enum req_step step_judge(struct request *r)
 	r->reason = r->judgement.reason;
 	switch (r->judgement.verdict) {
 	case VERDICT_HIT_AND_REVALIDATE:
-		fetch_background(r->worker, &r->plan, &r->http, &r->stored);
+		fetch_background(r->worker, &r->plan, &r->http, &r->stored, r->fill_version);
 		/* fall through */
 	case VERDICT_HIT:
 		r->stale = r->judgement.lifetime_s >= 0 && r->judgement.age_s >= r->judgement.lifetime_s;
@@ -146,7 +146,7 @@ enum req_step step_judge(struct request *r)
 	case VERDICT_SERVE_STALE: /* banned (failover.h): nobody waits for it, and the first who comes after the ban's end has it asked */
 		count(COUNT_stale_on_error);
 		if (r->http.method == METHOD_GET && origin_wants_probe(&r->http.url))
-			fetch_background(r->worker, &r->plan, &r->http, &r->stored);
+			fetch_background(r->worker, &r->plan, &r->http, &r->stored, r->fill_version);
 		r->stale = true;
 		return STEP_open;
 	case VERDICT_REVALIDATE:

@@ -53,6 +53,7 @@ SETTING(cache_status,       cachestatus, "hits", "cache-status",       "PASSSAGE
 SETTING(targeted_cache_control, bool, "false",   "targeted-cache-control", "PASSSAGE_TARGETED_CACHE_CONTROL", "policy.targeted_cache_control", NULL, NULL, LIVE, "Obey Passsage-Cache-Control, else CDN-Cache-Control (RFC 9213) of a response in place of Cache-Control and Expires.")
 GROUP("Cache")
 SETTING(cache_size,         size,    "0",        "cache-size",         "PASSSAGE_CACHE_SIZE",         "cache.size",           "0", "1E",     LIVE, "Most bytes of bodies in the local store; 0: what the disk's watermarks allow.")
+SETTING(purge_from,         ranges,  "",         "purge-from",         "PASSSAGE_PURGE_FROM",         "cache.purge_from",     NULL, NULL,    LIVE, "Addresses and networks whose PURGE requests are obeyed (10.1.0.0/16, ::1); all others get 403.")
 SETTING(low_watermark,      int,     "85",       "cache-low-watermark", "PASSSAGE_CACHE_LOW_WATERMARK", "cache.low_watermark", "1", "99",   LIVE, "The janitor empties the store down to this percent of the disk, or of cache-size.")
 SETTING(high_watermark,     int,     "95",       "cache-high-watermark", "PASSSAGE_CACHE_HIGH_WATERMARK", "cache.high_watermark", "2", "100", LIVE, "The janitor begins when the disk, or cache-size, is full to this percent.")
 SETTING(janitor_ms,         seconds, "30",       "janitor-interval",   "PASSSAGE_JANITOR_INTERVAL",   "cache.janitor_interval", "0.1", "3600", LIVE, "How often the janitor looks.")

@@ -4,7 +4,7 @@
 #include "../../common/clock.h"
 #include "../../policy/freshness.h"
 #include "../../policy/hostsuffix.h"
-#include "../../policy/netrange.h"
+#include "../../common/netrange.h"
 #include "../../policy/rulefile.h"
 #include <limits.h>
 #include <stdlib.h>

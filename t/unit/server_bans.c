@@ -194,6 +194,16 @@ int main(void)
 	is_int(bans_count(b, 2), 1, "one is down");
 	is_int(bans_count(b, 20000), 0, "later none");
 
+	static const struct { const char *what; unsigned n; } lifts[] = {
+		{ "c.test", 0 }, { "test", 0 }, { "http://b.test", 0 }, { "http://b.test:80", 1 }, { "B.test", 1 }, { "::1", 1 }, { "", 1 }, { "", 0 } };
+	fresh();
+	for (int i = 0; i < 2; i++)
+		fails("http://b.test/", false, 0), fails("https://b.test/", false, 0), fails("http://[::1]:81/", false, 0), fails("http://a.test/", false, 0);
+	for (unsigned i = 0; i < sizeof lifts / sizeof *lifts; i++)
+		is_int(bans_lift(b, str_c(lifts[i].what)), lifts[i].n, "lifting %s", *lifts[i].what ? lifts[i].what : "all");
+	is_int(bans_count(b, 1), 0, "leaves none");
+	ok(asks("http://b.test/", 1) == BANS_GO && !fails("http://b.test/", false, 1), "... and what was before is forgotten");
+
 	char text[400];
 	memset(text, 'a', sizeof text);
 	u.host = (struct str){ text, sizeof text };
