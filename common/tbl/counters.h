@@ -41,6 +41,7 @@ COUNTER(fills_bound,          counter, "objects relayed uncached because the fil
 COUNTER(store_errors,         counter, "writes to the store that failed")
 COUNTER(stored_bytes,         counter, "bytes of bodies stored")
 COUNTER(invalidations,        counter, "stored responses invalidated by unsafe requests")
+COUNTER(policy_errors,        counter, "calls of a policy file in Lua that failed, so that the default applied")
 COUNTER(corrupt,              counter, "stored objects or records that did not verify")
 COUNTER(touches_dropped,      counter, "last-access notes dropped at the bound of the queue")
 COUNTER(commits,              counter, "metadata transactions")
