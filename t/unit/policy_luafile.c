@@ -414,6 +414,45 @@ harm(void)
 	ruleset_free(&set);
 }
 
+/* A worker reads a program in a handler's stack, too. */
+static void *
+parse_in_small_stack(void *text)
+{
+	return luafile_parse("f.lua", str_c(text), POLICY_Standard, &budget, problem);
+}
+
+static void
+nesting(void)
+{
+	static const struct { const char *before, *open, *inner, *close; } nested[] = { { "x = ", "{", "", "}" }, { "x = ", "(", "1", ")" }, { "", "if x then ", "", " end " },
+		{ "x = ", "function() return ", "1", " end" }, { "x = ''", "..''", "", "" }, { "x = ", "not ", "1", "" }, { "", "while x do ", "", " end " },
+		{ "x = ", "{ a = function() return { [(", "1", ")] = 1 } end }" }, { "", "do local function f() if x then for i = 1, 2 do repeat ", "", " until x end end end end " } };
+	for (unsigned i = 0; i < N(nested); i++) {
+		for (unsigned n = 20; n <= 250; n += 10) { /* Lua takes 200 of something: somewhere here it says no */
+			char *text = malloc(250 * 100), *w = text;
+			pthread_attr_t attr;
+			pthread_t t;
+			void *out = NULL;
+			w += snprintf(w, 20, "%s", nested[i].before);
+			for (unsigned k = 0; k < n; k++)
+				w += snprintf(w, 100, "%s", nested[i].open);
+			w += snprintf(w, 20, "%s", nested[i].inner);
+			for (unsigned k = 0; k < n; k++)
+				w += snprintf(w, 100, "%s", nested[i].close);
+			pthread_attr_init(&attr);
+			pthread_attr_setstacksize(&attr, 224 * 1024);
+			if (pthread_create(&t, &attr, parse_in_small_stack, text) == 0)
+				pthread_join(t, &out);
+			pthread_attr_destroy(&attr);
+			struct ruleset *set = out;
+			ruleset_free(&set);
+			free(text);
+			if (n == 20 || n == 250)
+				ok(strstr(problem, n == 20 ? "declares nothing" : "overflow"), "a program of %u times %s is %s: %s", n, nested[i].open, n == 20 ? "run" : "refused, and has room enough until then", problem);
+		}
+	}
+}
+
 /* A program that keeps something of each request uses up its memory, fails, is begun anew, and goes on. */
 static void
 heals(void)
@@ -562,6 +601,7 @@ main(void)
 	functions();
 	refusals();
 	harm();
+	nesting();
 	heals();
 	patterns();
 	threads();
