@@ -15,7 +15,7 @@
 #include <string.h>
 
 #define FILE_MAX (4 << 20)    /* as a policy file in the other syntax */
-#define CALL_MS 50            /* what instructions do not see of a call; as CPU time */
+#define CALL_MS 50            /* what instructions do not see of a call: of CPU time, from when so much time has gone by */
 #define LOAD_MS 1000
 #define RESTART_MS 1000       /* between two beginnings of a program that uses up its memory */
 #define QUIET_MS 10000        /* between two complaints in the log */
@@ -47,6 +47,7 @@ struct luafile {
 	struct lua_budget budget;
 	unsigned callables;
 	bool has[2];              /* LUAFILE_RESOLVER, LUAFILE_CACHE_KEY */
+	int lines[DECLARED_N];
 	int64_t begun, said;      /* when, ms; 0 never */
 	uint64_t failures;
 };
@@ -59,7 +60,7 @@ struct beginning {
 	char *problem;
 	unsigned callables;
 	bool has[2];
-	int lines[DECLARED_N], line;
+	int line;
 	char where[40];          /* "rules[3]: " */
 };
 
@@ -80,12 +81,14 @@ wrong(lua_State *L, struct beginning *b, const char *fmt, ...)
 static int
 note_line(lua_State *L)
 {
-	struct beginning *b = lua_touserdata(L, lua_upvalueindex(1));
+	struct luafile *f = lua_touserdata(L, lua_upvalueindex(1)); /* programs can get hold of this function */
 	lua_Debug ar;
 	const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
 	for (int i = 0; i < DECLARED_N; i++)
 		if (strcmp(declared[i].name, name) == 0 && lua_getstack(L, 1, &ar) && lua_getinfo(L, "l", &ar))
-			b->lines[i] = ar.currentline > 0 ? ar.currentline : 1;
+			f->lines[i] = ar.currentline > 0 ? ar.currentline : 1;
+	luaL_checktype(L, 1, LUA_TTABLE);
+	lua_settop(L, 3);
 	lua_rawset(L, 1);
 	return 0;
 }
@@ -190,12 +193,23 @@ convert_list(lua_State *L, struct beginning *b, int which)
 	b->where[0] = 0;
 }
 
+/* By itself, whatever a metatable of the globals makes of names that are not there. */
+static int
+global(lua_State *L, const char *name)
+{
+	lua_pushglobaltable(L);
+	lua_pushstring(L, name);
+	int type = lua_rawget(L, -2);
+	lua_remove(L, -2);
+	return type;
+}
+
 static void
 declaration(lua_State *L, struct beginning *b, int which)
 {
 	const char *name = declared[which].name;
-	int type = lua_getglobal(L, name), want = declared[which].type;
-	b->line = b->lines[which] ? b->lines[which] : 1;
+	int type = global(L, name), want = declared[which].type;
+	b->line = b->f->lines[which] ? b->f->lines[which] : 1;
 	if (type == LUA_TFUNCTION && want == LUA_TTABLE) {
 		luabox_of(L)->line = b->line;
 		lua_call(L, 0, 1);
@@ -229,19 +243,21 @@ run(lua_State *L)
 	lua_rawseti(L, LUA_REGISTRYINDEX, AT_CTX);
 	lua_pushglobaltable(L);
 	lua_createtable(L, 0, 1);
-	lua_pushlightuserdata(L, b);
+	lua_pushlightuserdata(L, b->f);
 	lua_pushcclosure(L, note_line, 1);
 	lua_setfield(L, -2, "__newindex");
-	lua_setmetatable(L, -2);
+	lua_pushvalue(L, -1);
+	lua_setmetatable(L, -3);
 	if (luaL_loadbufferx(L, b->f->text, b->f->text_n, luabox_chunk, "t") != LUA_OK) /* no machine code: that could do anything */
 		return lua_error(L);
 	lua_call(L, 0, 0);
-	lua_pushglobaltable(L);
-	lua_pushnil(L);
-	lua_setmetatable(L, -2);
+	if (lua_getmetatable(L, -2) && lua_rawequal(L, -1, -2)) { /* it may have one of its own by now */
+		lua_pushnil(L);
+		lua_setmetatable(L, -4);
+	}
 	lua_settop(L, 0);
 	for (int i = 0; i < DECLARED_N; i++) {
-		any |= lua_getglobal(L, declared[i].name) != LUA_TNIL;
+		any |= global(L, declared[i].name) != LUA_TNIL;
 		lua_settop(L, 0);
 	}
 	b->line = 1;

@@ -100,7 +100,7 @@ subtest 'it decides' => sub {
 };
 
 subtest 'what it does wrong stops nobody' => sub {
-	for my $what (qw(loop catch string error wrong pattern collect grow)) {
+	for my $what (qw(loop catch error wrong pattern collect string grow)) {
 		my $start = time;
 		my $r;
 		my $d = $proxy->counted(sub { $r = $proxy->curl($origin->url("/harm/$what")) });
@@ -111,9 +111,10 @@ subtest 'what it does wrong stops nobody' => sub {
 		ok wait_until(sub { records()->{$url} }, 10, 'the record'), '… and recorded';
 		is records()->{$url}, 'StaleIfError', '… under the default policy, not a rule behind it';
 		is $proxy->curl($origin->url('/fine'))->body, 'fine', '… and so is the next';
+		next unless $what eq 'string' || $what eq 'grow';
+		# its memory was used up: a worker that has lost its program has it again after a second
+		ok wait_until(sub { 8 == grep { $_ eq 'AlwaysUpstream' } policies(map { [ "http://resolved.test/again" ] } 1 .. 8) }, 10, 'the program'), '… and it is begun anew';
 	}
-	# its memory was used up: a worker that has lost its program has it again after a second
-	ok wait_until(sub { 8 == grep { $_ eq 'AlwaysUpstream' } policies(map { [ "http://resolved.test/again" ] } 1 .. 8) }, 10, 'the program'), 'it is begun anew';
 	my @lines = grep { /the default applies/ } split /\n/, $proxy->log;
 	cmp_ok scalar @lines, '>=', 1, 'the log says so';
 	cmp_ok scalar @lines, '<=', 6, '… now and then, not for each request';

@@ -203,6 +203,9 @@ static const struct { const char *program, *url, *asker, *rule; enum policy poli
 	{ "function cache_key(c) return c.client end", "http://o/", "2001:db8::1", "default", POLICY_Standard, "2001:db8::1" },
 	{ "function cache_key(c) return c.headers['x-A'] .. '|' .. c.headers.b .. '|' .. tostring(c.headers.c) end", "http://o/", "X-a: 1\nB: \nx-A: 2\nX-A: 3", "default", POLICY_Standard, "1, 2, 3||nil" },
 	{ "function cache_key(c) local t = '' for k, v in pairs(c.headers) do t = t .. k .. '=' .. v .. ';' end return t end", "http://o/", "X-a: 1\nB: \nx-A: 2", "default", POLICY_Standard, "X-a=1;B=;x-A=2;" },
+	{ "setmetatable(_G, { __index = function(_, k) error('no ' .. k) end }) function cache_key(c) return 'strict' .. tostring(pcall(function() return typo end)) end",
+	  "http://o/", NULL, "default", POLICY_Standard, "strictfalse" },
+	{ "local f = getmetatable(_G).__newindex function cache_key(c) local t = {} f(t, 'rules', 7) return 'kept' .. t.rules end", "http://o/", NULL, "default", POLICY_Standard, "kept7" },
 	{ "local n = 0 function cache_key(c) n = n + 1 return 'n' .. n end", "http://o/", NULL, "default", POLICY_Standard, "n1" },
 };
 
