@@ -152,6 +152,14 @@ luabox_free(struct luabox **bp)
 	free(b);
 }
 
+void
+luabox_one_line(char *s)
+{
+	for (; *s; s++)
+		if ((unsigned char)*s < ' ')
+			*s = ' ';
+}
+
 int
 luabox_run(struct luabox *b, lua_CFunction f, void *arg, int64_t instructions, int64_t ms, const char *name, int line, char *problem, size_t size)
 {
@@ -177,9 +185,7 @@ luabox_run(struct luabox *b, lua_CFunction f, void *arg, int64_t instructions, i
 		snprintf(problem, size, "%.200s%.280s", name, text + prefix);
 	else
 		snprintf(problem, size, "%.200s:%d: %.280s", name, b->line > 0 ? b->line : line, text);
-	for (char *p = problem; *p; p++)
-		if ((unsigned char)*p < ' ')
-			*p = ' '; /* one line, whatever a program calls an error */
+	luabox_one_line(problem);
 	if (r == LUA_ERRMEM)
 		b->refused = true;
 	lua_settop(L, 0);

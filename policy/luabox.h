@@ -25,6 +25,7 @@ void luabox_free(struct luabox **);
 /* f(L) with arg (light userdata) as its only argument, protected. 0, or the complaint is in problem: "NAME:LINE: text" of one line. line:
  * what is said when it is not known better; problem with something in it is left as it is. */
 int luabox_run(struct luabox *, lua_CFunction f, void *arg, int64_t instructions, int64_t ms, const char *name, int line, char *problem, size_t size);
+void luabox_one_line(char *);                   /* whatever a program has put into a complaint */
 
 /* --- inside of it (these may raise Lua errors) --- */
 static inline struct luabox *luabox_of(lua_State *L) { return *(struct luabox **)lua_getextraspace(L); }

@@ -510,8 +510,8 @@ luafile_parse(const char *name, struct str text, enum policy otherwise, const st
 	bool good = begin(&b);
 	f->callables = b.callables;
 	memcpy(f->has, b.has, sizeof(f->has));
-	if (good)
-		set = rulefile_of_program(name, &tree, f, otherwise, problem);
+	if (good && !(set = rulefile_of_program(name, &tree, f, otherwise, problem)))
+		luabox_one_line(problem);
 	config_destroy(&tree);
 	if (!set)
 		luafile_free(&f);

@@ -270,6 +270,7 @@ static const struct { const char *text, *problem; } bad[] = {
 	{ "rules = { { type = 'Prefix', ['a b'] = 'x', policy = 'NoCache' } }", "f.lua:1: rules[1]: a b: is not a name of a setting" },
 	{ "rules = { { type = 'Prefix', match = 'x', policy = 'NoCache', forced_swr_seconds = 0.5 } }", "f.lua:1: rules[1]: forced_swr_seconds: must be a whole number from 0 to 316224000" },
 	{ "\nrules = { { type = 'Regex', match = 'a(b', policy = 'NoCache' } }", "f.lua:2: Regex a(b: missing closing parenthesis at offset 3" },
+	{ "rules = { { type = 'a\\nb' } }", "f.lua:1: rules[1]: type = a b: must be one of Prefix, Suffix, HostPrefix, HostContains, HostSuffix, PathContains, Regex, Method, Header, Client, Callable" },
 	{ "rules = { { type = 'Callable' } }", "f.lua:1: rules[1]: a Callable rule has no call: must be call = function(ctx) ... end" },
 	{ "rules = { { type = 'Callable', call = 5 } }", "f.lua:1: rules[1]: call: must be a function(ctx)" },
 	{ "rules = { { type = 'Callable', call = print, policy = 'NoCache' } }", "f.lua:1: rules[1]: policy: a Callable rule does not have it: it has type call" },
