@@ -1,9 +1,10 @@
-/* rules.h - from a request to its policy (behaviour.md 3.2 to 3.6). Immutable once made, so any thread may ask. */
+/* rules.h - from a request to its policy (behaviour.md 3.2 to 3.6). Immutable once made, so any thread may ask; where there is a program
+ * (luafile.h), one at a time asks that. */
 #pragma once
 #include "policy.h"
 
 #define RULE_KINDS(X) X(Prefix) X(Suffix) X(SuffixQuery) X(HostPrefix) X(HostContains) X(HostSuffix) X(PathContains) X(Regex) \
-	X(Method) X(HeaderEquals) X(HeaderContains) X(HeaderMatches) X(Client)
+	X(Method) X(HeaderEquals) X(HeaderContains) X(HeaderMatches) X(Client) X(Callable)
 enum rule_kind {
 #define X(k) RULE_##k,
 	RULE_KINDS(X)
@@ -12,7 +13,7 @@ enum rule_kind {
 };
 struct rule {
 	enum rule_kind kind;
-	const char *text;
+	const char *text;          /* Callable: the number of the program's function, from 1 */
 	const char *other;         /* HostContains: what the host must not contain, NULL none; Header…: the field's name */
 	enum policy policy;
 	int64_t forced_swr_s;      /* -1 off */
@@ -23,12 +24,14 @@ struct refresh_rule { const char *text; struct refresh refresh; int line; };    
 /* What is under which key: Prefix, HostContains, PathContains or Regex match; the first match of pattern (NULL: for Regex its text, else
  * the whole URL) is then replaced by rewrite. Nothing left: the next rule is tried. */
 struct key_rule { enum rule_kind kind; const char *text, *pattern, *rewrite; int line; };
+struct luafile;
 struct rule_lists {
 	const struct rule *rules;
 	const struct key_rule *keys;
 	const struct refresh_rule *refresh;
 	unsigned rules_n, keys_n, refresh_n;
 	enum policy otherwise;
+	struct luafile *program;   /* NULL: none; else the set's from now on, when it could be made */
 };
 #define RULE_PROBLEM 512   /* longest complaint */
 struct ruleset;
@@ -43,5 +46,5 @@ void ruleset_free(struct ruleset **);
  * plan->rule and ->refresh are views into the set: good as long as the set is. Suffix rules match the path without the query. */
 void ruleset_plan(const struct ruleset *, const struct http_request *, struct str header, struct arena *, struct plan *);
 bool ruleset_rewrites(const struct ruleset *); /* may a key be another URL than the one that is asked for? */
-/* The keys alone, of any URL. */
+/* The keys alone, of any URL: what a GET of it without fields would be stored under. */
 void ruleset_keys(const struct ruleset *, const struct url *, struct arena *, struct str *key_url, struct str *id, struct str *vary_id);

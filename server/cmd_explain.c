@@ -177,6 +177,9 @@ static const char *const reason_words[] = {
 /* Why a rule matches, by the first word of its label. */
 static const struct { const char *kind, *words; } rule_words[] = {
 	{ "default", "no rule matches: --default-policy, or default_policy of the policy file" },
+	{ "default,", "a call of the program failed: default_policy" },
+	{ "resolver", "the program's resolver(ctx) says so" },
+	{ "Callable", "the rule's function says so" },
 	{ "header", "the request's X-Passsage-Policy" },
 	{ "Prefix", "the URL begins with it" },
 	{ "SuffixQuery", "the URL, query and all, ends with it" },

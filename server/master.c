@@ -19,6 +19,7 @@
 #include "../common/fd.h"
 #include "../common/log.h"
 #include "../es/metadata.h"
+#include "../policy/luafile.h"
 #include "../policy/rulefile.h"
 #include "heritage.h"
 #include "listen.h"
@@ -489,7 +490,11 @@ struct ruleset *rules_read(char problem[RULE_PROBLEM])
 {
 	enum policy otherwise = POLICY_Standard;
 	policy_parse(str_c(conf()->default_policy), &otherwise);
-	return rulefile_load(conf()->policy_file, otherwise, problem);
+	const struct settings *s = conf();
+	const struct lua_budget budget = { s->lua_instructions, (size_t)s->lua_memory };
+	if (str_caseends(str_c(s->policy_file), STR(".lua")))
+		return luafile_load(s->policy_file, otherwise, &budget, problem);
+	return rulefile_load(s->policy_file, otherwise, problem);
 }
 
 /* For the workers that start from now on. This process has no threads that could be reading the old ones. */
