@@ -34,6 +34,9 @@ struct httpc_request {
 	bool expect_continue;           /* wait for 100 (at most a second) before the body */
 	int64_t connect_timeout_ms;     /* resolve + TCP + TLS: -ERR_ORIGIN_CONNECT; <= 0 none */
 	int64_t read_timeout_ms;        /* longest silence while waiting for the origin: -ERR_ORIGIN_TIMEOUT; <= 0 none */
+	int64_t total_timeout_ms;       /* from begin to the last byte, however busy: -ERR_ORIGIN_TIMEOUT; <= 0 none */
+	int64_t low_speed, low_speed_ms; /* bytes a second that the body must bring on average over each stretch of so many ms, what the
+	                                 * caller holds up not counted: -ERR_ORIGIN_TIMEOUT; either <= 0: none */
 	size_t buffer;                  /* bytes of body kept ahead of the caller; 0: HTTPC_BUFFER */
 	bool fresh_connection;          /* do not reuse a pooled one (retry after a stale one) */
 	bool internal;                  /* to S3 or Elasticsearch: not counted as traffic with origins */

@@ -36,10 +36,23 @@ struct job {
 int64_t plan_connect_ms(const struct plan *p) { return p->connect_timeout_ms >= 0 ? p->connect_timeout_ms : conf()->connect_ms; }
 int64_t plan_read_ms(const struct plan *p) { return p->read_timeout_ms >= 0 ? p->read_timeout_ms : conf()->read_ms; }
 
+static int64_t limit(int64_t rule, int64_t setting) { return rule == 0 ? setting : rule == NO_LIMIT ? 0 : rule; }
+
+void plan_limits(const struct plan *p, struct httpc_request *hr)
+{
+	const struct settings *s = conf();
+	hr->connect_timeout_ms = plan_connect_ms(p);
+	hr->read_timeout_ms = plan_read_ms(p);
+	hr->total_timeout_ms = limit(p->limits.total_ms, s->total_ms);
+	hr->low_speed = limit(p->limits.low_speed, (int64_t)s->low_speed);
+	hr->low_speed_ms = limit(p->limits.low_speed_ms, s->low_speed_ms);
+}
+
 void upstream_headers(const struct http_request *req, struct headers *h)
 {
 	headers_copy(h, &req->headers);
 	headers_strip_hop_by_hop(h);
+	headers_remove(h, STR("X-Passsage-Policy")); /* said to us, whether we may listen or not (behaviour.md 3.6 let it through) */
 	headers_set(h, STR("Host"), url_host_field(h->arena, &req->url));
 	headers_add(h, STR("Via"), str_c(heritage.via));
 }
@@ -234,8 +247,8 @@ static void ask_origin(struct fetching *f)
 		if (ask->if_range.p != NULL)
 			headers_add(&h, STR("If-Range"), ask->if_range);
 	}
-	const struct httpc_request hr = { .method = ask->request->method_name, .url = ask->request->url.text, .headers = &h, .body_length = -1,
-	                                  .connect_timeout_ms = plan_connect_ms(ask->plan), .read_timeout_ms = plan_read_ms(ask->plan) };
+	struct httpc_request hr = { .method = ask->request->method_name, .url = ask->request->url.text, .headers = &h, .body_length = -1 };
+	plan_limits(ask->plan, &hr);
 	f->begin_err = httpc_begin(ask->worker->httpc, &hr, &f->xfer);
 }
 

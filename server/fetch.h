@@ -66,3 +66,4 @@ void fetch_background(struct worker *, const struct plan *, const struct http_re
 void upstream_headers(const struct http_request *, struct headers *out);
 int64_t plan_connect_ms(const struct plan *);
 int64_t plan_read_ms(const struct plan *);
+void plan_limits(const struct plan *, struct httpc_request *); /* all times of a request to an origin: the plan's, else the settings' */

@@ -144,11 +144,9 @@ static int begin(struct request *r)
 	headers_init(&h, r->arena);
 	upstream_headers(&r->http, &h);
 	const int64_t length = r->framing.body == BODY_CHUNKED ? -2 : r->framing.length; /* of all of it, also when it is sent again */
-	const struct httpc_request hr = {
-		.method = r->http.method_name, .url = r->http.url.text, .headers = &h, .expect_continue = r->framing.expect_continue,
-		.body_length = length,
-		.connect_timeout_ms = plan_connect_ms(&r->plan), .read_timeout_ms = plan_read_ms(&r->plan),
-	};
+	struct httpc_request hr = { .method = r->http.method_name, .url = r->http.url.text, .headers = &h, .expect_continue = r->framing.expect_continue,
+	                            .body_length = length };
+	plan_limits(&r->plan, &hr);
 	return httpc_begin(r->worker->httpc, &hr, &r->xfer);
 }
 
