@@ -229,9 +229,13 @@ static void job_run(struct pool_item *it)
 
 /* ---- the head */
 
-static bool send_again(const struct http_request *req, int err, int try)
+bool fetch_again(const struct plan *plan, const struct http_request *req, int err, int64_t begun)
 {
-	return try < TRIES && err_again(err) && err != -ERR_ORIGIN_TIMEOUT && http_method_idempotent(req->method);
+	if (!err_again(err) || err == -ERR_ORIGIN_TIMEOUT || !http_method_idempotent(req->method))
+		return false;
+	/* All addresses were tried, or the name server was: what took its time would take it again. */
+	const bool away = err == -ERR_ORIGIN_CONNECT || err == -ERR_ORIGIN_RESOLVE;
+	return !away || plan_connect_ms(plan) == 0 || clock_mono() - begun < plan_connect_ms(plan) / 2;
 }
 
 static void ask_origin(struct fetching *f)
@@ -249,6 +253,7 @@ static void ask_origin(struct fetching *f)
 	}
 	struct httpc_request hr = { .method = ask->request->method_name, .url = ask->request->url.text, .headers = &h, .body_length = -1 };
 	plan_limits(ask->plan, &hr);
+	f->begun = clock_mono();
 	f->begin_err = httpc_begin(ask->worker->httpc, &hr, &f->xfer);
 }
 
@@ -503,7 +508,7 @@ bool fetch_answer(struct fetching *f, int64_t deadline)
 		snprintf(f->got.problem, sizeof f->got.problem, "%s", f->xfer != NULL && *httpc_problem(f->xfer) ? httpc_problem(f->xfer) : err_text(r));
 		httpc_end(&f->xfer);
 		const bool still_away = f->probe && r != -ERR_ORIGIN_BROKEN; /* as was to be expected: trying at once again would only keep others waiting */
-		if (still_away || !send_again(f->ask.request, r, ++f->tries)) {
+		if (still_away || ++f->tries >= TRIES || !fetch_again(f->ask.plan, f->ask.request, r, f->begun)) {
 			failed(f, r);
 			return true;
 		}
@@ -549,6 +554,13 @@ struct background {
 	uint64_t version;
 };
 
+static void background_free(struct background *b)
+{
+	atomic_fetch_sub(&b->worker->background, 1);
+	arena_fini(&b->arena);
+	free(b);
+}
+
 static void background_run(struct pool_item *it)
 {
 	struct background *b = (struct background *)it;
@@ -558,9 +570,7 @@ static void background_run(struct pool_item *it)
 	fetch_object(&ask, &b->arena, &got);
 	httpc_end(&got.xfer);
 	fill_leave(&got.reader);
-	atomic_fetch_sub(&b->worker->background, 1);
-	arena_fini(&b->arena);
-	free(b);
+	background_free(b);
 }
 
 static void request_copy(struct http_request *dst, const struct http_request *src, struct arena *a)
@@ -573,7 +583,15 @@ static void request_copy(struct http_request *dst, const struct http_request *sr
 	url_parse(a, src->url.text, &dst->url);
 }
 
-void fetch_background(struct worker *w, const struct plan *plan, const struct http_request *req, const struct meta *stored, uint64_t version)
+/* Since it was looked up somebody else may have begun and ended. */
+static bool renewed_meanwhile(struct worker *w, const struct meta *stored, struct arena *a)
+{
+	struct meta now;
+	bool there;
+	return metadata_get(w->metadata, &stored->id, 1, a, &now, &there) > 0 && there && now.response_time > stored->response_time;
+}
+
+void fetch_background(struct worker *w, const struct plan *plan, const struct http_request *req, const struct meta *stored, uint32_t epoch, uint64_t version)
 {
 	if (atomic_fetch_add(&w->background, 1) >= BACKGROUND_MAX || !pool_spare(w->pool)) {
 		atomic_fetch_sub(&w->background, 1);
@@ -590,6 +608,11 @@ void fetch_background(struct worker *w, const struct plan *plan, const struct ht
 	struct background *b = xcalloc(1, sizeof *b);
 	arena_init(&b->arena);
 	b->worker = w;
+	if (fill_epoch(heritage.shared.fills, plan->id) != epoch && renewed_meanwhile(w, stored, &b->arena)) {
+		fill_fail(&fill, -ERR_AGAIN, 0);
+		background_free(b);
+		return;
+	}
 	b->fill = fill;
 	b->version = version;
 	b->plan = *plan;

@@ -138,7 +138,7 @@ enum req_step step_judge(struct request *r)
 	r->reason = r->judgement.reason;
 	switch (r->judgement.verdict) {
 	case VERDICT_HIT_AND_REVALIDATE:
-		fetch_background(r->worker, &r->plan, &r->http, &r->stored, r->fill_version);
+		fetch_background(r->worker, &r->plan, &r->http, &r->stored, r->fill_epoch, r->fill_version);
 		/* fall through */
 	case VERDICT_HIT:
 		r->stale = r->judgement.lifetime_s >= 0 && r->judgement.age_s >= r->judgement.lifetime_s;
@@ -146,7 +146,7 @@ enum req_step step_judge(struct request *r)
 	case VERDICT_SERVE_STALE: /* banned (failover.h): nobody waits for it, and the first who comes after the ban's end has it asked */
 		count(COUNT_stale_on_error);
 		if (r->http.method == METHOD_GET && origin_wants_probe(&r->http.url))
-			fetch_background(r->worker, &r->plan, &r->http, &r->stored, r->fill_version);
+			fetch_background(r->worker, &r->plan, &r->http, &r->stored, r->fill_epoch, r->fill_version);
 		r->stale = true;
 		return STEP_open;
 	case VERDICT_REVALIDATE:

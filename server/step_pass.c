@@ -170,6 +170,7 @@ enum req_step step_pass(struct request *r)
 		return STEP_deliver;
 	}
 	for (int try = 1;; try++) {
+		const int64_t begun = clock_mono();
 		if ((e = begin(r)) < 0)
 			return fail(r, e, probe);
 		if (r->framing.body != BODY_NONE) {
@@ -191,7 +192,7 @@ enum req_step step_pass(struct request *r)
 		if (e == 0)
 			break;
 		const bool still_away = probe && e != -ERR_ORIGIN_BROKEN;
-		if (try > 1 || still_away || !err_again(e) || e == -ERR_ORIGIN_TIMEOUT || !http_method_idempotent(r->http.method) || kept.lost)
+		if (try > 1 || still_away || kept.lost || !fetch_again(&r->plan, &r->http, e, begun))
 			return fail(r, e, probe);
 		count(COUNT_upstream_retries);
 		httpc_end(&r->xfer);
