@@ -40,7 +40,7 @@ struct request {
 	struct plan plan;
 	bool planned;
 	struct meta stored;               /* the selected variant */
-	bool has_stored;
+	bool has_stored, other_variants;  /* … and others that do not answer this request */
 	struct meta part;                 /* of a whole that is not stored (policy/part.c) */
 	bool has_part;
 	struct str fetch_id;              /* under which name the response would be stored; the fill's key */
