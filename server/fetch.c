@@ -580,6 +580,8 @@ static void request_copy(struct http_request *dst, const struct http_request *sr
 	dst->method = METHOD_GET;
 	headers_init(&dst->headers, a);
 	headers_copy(&dst->headers, &src->headers);
+	if (str_casehas(headers_joined(&dst->headers, STR("Cache-Control"), a), STR("only-if-cached"))) /* said of the client's answer, which it has */
+		headers_remove(&dst->headers, STR("Cache-Control"));
 	url_parse(a, src->url.text, &dst->url);
 }
 

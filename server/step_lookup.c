@@ -145,7 +145,7 @@ enum req_step step_judge(struct request *r)
 		fetch_background(r->worker, &r->plan, &r->http, &r->stored, r->fill_epoch, r->fill_version);
 		/* fall through */
 	case VERDICT_HIT:
-		r->stale = r->judgement.lifetime_s >= 0 && r->judgement.age_s >= r->judgement.lifetime_s;
+		r->stale = r->judgement.verdict == VERDICT_HIT_AND_REVALIDATE || (r->judgement.lifetime_s >= 0 && r->judgement.age_s >= r->judgement.lifetime_s);
 		return STEP_open;
 	case VERDICT_SERVE_STALE: /* banned (failover.h): nobody waits for it, and the first who comes after the ban's end has it asked */
 		count(COUNT_stale_on_error);
