@@ -188,7 +188,8 @@ error_of(struct xfer *x, CURLcode c)
 	case CURLE_COULDNT_CONNECT: case CURLE_PROXY: case CURLE_INTERFACE_FAILED:
 		return -ERR_ORIGIN_CONNECT;
 	case CURLE_OPERATION_TIMEDOUT:
-		return x->connected ? -ERR_ORIGIN_TIMEOUT : -ERR_ORIGIN_CONNECT;
+		/* the time to connect is over; libcurl's words alone tell in which phase */
+		return x->connected ? -ERR_ORIGIN_TIMEOUT : strncmp(x->problem, "Resolving", 9) == 0 ? -ERR_ORIGIN_RESOLVE : -ERR_ORIGIN_CONNECT;
 	case CURLE_PEER_FAILED_VERIFICATION: case CURLE_SSL_ISSUER_ERROR: case CURLE_SSL_INVALIDCERTSTATUS:
 		return -ERR_ORIGIN_CERT;
 	case CURLE_SSL_CONNECT_ERROR: case CURLE_SSL_CIPHER: case CURLE_SSL_CERTPROBLEM: case CURLE_SSL_ENGINE_INITFAILED:
@@ -496,6 +497,10 @@ static void
 connection_options(struct httpc *e, CURL *c)
 {
 	curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+#if LIBCURL_VERSION_NUM >= 0x075700
+	/* Else giving up on a name waits for its lookup's thread, and all transfers with it, for as long as a name server may be silent. */
+	curl_easy_setopt(c, CURLOPT_QUICK_EXIT, 1L);
+#endif
 	curl_easy_setopt(c, CURLOPT_SHARE, e->share);
 	curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(c, CURLOPT_PROXY, e->via_proxy ? e->via_proxy : "");
