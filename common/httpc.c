@@ -687,6 +687,12 @@ httpc_reused(struct xfer *x)
 	return r;
 }
 
+unsigned
+httpc_attempts(const struct xfer *x)
+{
+	return atomic_load(&x->attempts);
+}
+
 uint64_t
 httpc_body_sent(struct xfer *x)
 {

@@ -70,6 +70,8 @@ void httpc_trailers(struct xfer *, struct headers *);
 const char *httpc_problem(struct xfer *);
 /* Was the connection that the request went out on a reused one? */
 bool httpc_reused(struct xfer *);
+/* How often the request went out on a connection: more than once when libcurl found a kept one dead. 0: never. */
+unsigned httpc_attempts(const struct xfer *);
 /* How many bytes of request body were taken: 0 means that the origin cannot have seen any. */
 uint64_t httpc_body_sent(struct xfer *);
 void httpc_end(struct xfer **);  /* cancels if under way; never blocks */

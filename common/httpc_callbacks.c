@@ -46,7 +46,7 @@ xfer_prereq_cb(void *arg, char *ip, char *local, int port, int local_port)
 {
 	struct xfer *x = arg;
 	long made = 0;
-	if (x->attempts++ > 0 && !x->idempotent) {
+	if (atomic_fetch_add(&x->attempts, 1) > 0 && !x->idempotent) {
 		/* RFC 9110 9.2.2: a proxy must not retry what is not idempotent */
 		xfer_give_up(x, -ERR_ORIGIN_BROKEN, "the kept connection was closed before an answer came");
 		return CURL_PREREQFUNC_ABORT;

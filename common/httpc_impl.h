@@ -56,7 +56,7 @@ struct xfer {
 
 	/* all from here on is cleared for each use */
 	struct xfer *qnext;        /* queue, or pool */
-	atomic_uint refs, cmds;
+	atomic_uint refs, cmds, attempts;
 	atomic_uint futex;         /* counts wake-ups: a futex of our own costs one system call less than a condition variable */
 	int64_t body_length;       /* set by begin, then only read */
 	int64_t read_ms, begun, total_ms, low_speed, low_ms;
@@ -70,7 +70,7 @@ struct xfer {
 	bool active, dirty, connected, recv_held, send_held, go_on;
 	bool te, te_chunked, bad_length, bad_coding, bad_blank, bodyless;
 	int64_t cl;
-	unsigned attempts, interims;
+	unsigned interims;
 	int fail;                  /* why a callback gave up, and in words: libcurl overwrites problem afterwards */
 	const char *why;
 	int64_t stretch_at;        /* when the stretch began over which the speed is looked at; 0: not yet */

@@ -229,8 +229,10 @@ static void job_run(struct pool_item *it)
 
 /* ---- the head */
 
-bool fetch_again(const struct plan *plan, const struct http_request *req, int err, int64_t begun)
+bool fetch_again(const struct plan *plan, const struct http_request *req, int err, int64_t begun, const struct xfer *x)
 {
+	if (x != NULL && httpc_attempts(x) > 1) /* that was the second try */
+		return false;
 	if (!err_again(err) || err == -ERR_ORIGIN_TIMEOUT || !http_method_idempotent(req->method))
 		return false;
 	/* All addresses were tried, or the name server was: what took its time would take it again. */
@@ -506,9 +508,10 @@ bool fetch_answer(struct fetching *f, int64_t deadline)
 			continue;
 		}
 		snprintf(f->got.problem, sizeof f->got.problem, "%s", f->xfer != NULL && *httpc_problem(f->xfer) ? httpc_problem(f->xfer) : err_text(r));
+		const bool may = ++f->tries < TRIES && fetch_again(f->ask.plan, f->ask.request, r, f->begun, f->xfer);
 		httpc_end(&f->xfer);
 		const bool still_away = f->probe && r != -ERR_ORIGIN_BROKEN; /* as was to be expected: trying at once again would only keep others waiting */
-		if (still_away || ++f->tries >= TRIES || !fetch_again(f->ask.plan, f->ask.request, r, f->begun)) {
+		if (still_away || !may) {
 			failed(f, r);
 			return true;
 		}

@@ -63,8 +63,8 @@ bool fetch_keep(const struct fetch_ask *, struct xfer **x, int64_t requested, in
  * at most BACKGROUND_MAX together. */
 void fetch_background(struct worker *, const struct plan *, const struct http_request *, const struct meta *stored, uint32_t epoch, uint64_t version);
 
-/* A try that began at begun (mono) ended with err before its head: may it be sent again, once? */
-bool fetch_again(const struct plan *, const struct http_request *, int err, int64_t begun);
+/* A try that began at begun (mono) ended with err before its head: may it be sent again, once? xfer: it was; may be NULL. */
+bool fetch_again(const struct plan *, const struct http_request *, int err, int64_t begun, const struct xfer *);
 /* The header section for the origin: end-to-end fields of the client, Via added. */
 void upstream_headers(const struct http_request *, struct headers *out);
 int64_t plan_connect_ms(const struct plan *);

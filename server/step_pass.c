@@ -192,7 +192,7 @@ enum req_step step_pass(struct request *r)
 		if (e == 0)
 			break;
 		const bool still_away = probe && e != -ERR_ORIGIN_BROKEN;
-		if (try > 1 || still_away || kept.lost || !fetch_again(&r->plan, &r->http, e, begun))
+		if (try > 1 || still_away || kept.lost || !fetch_again(&r->plan, &r->http, e, begun, r->xfer))
 			return fail(r, e, probe);
 		count(COUNT_upstream_retries);
 		httpc_end(&r->xfer);

@@ -84,7 +84,7 @@ static int connect_origin(struct request *r, bool tls, int64_t ms, struct origin
 	*o = (struct origin){ .fd = -1 };
 	problem[0] = 0;
 	pool_blocking(r->worker->pool);
-	return httpc_connect(r->worker->httpc, r->http.url.host, r->http.url.port, tls, clock_mono() + ms, &o->fd, &o->ssl, problem);
+	return httpc_connect(r->worker->httpc, r->http.url.host, r->http.url.port, tls, ms > 0 ? clock_mono() + ms : NEVER, &o->fd, &o->ssl, problem);
 }
 
 static enum req_step blind(struct request *r)

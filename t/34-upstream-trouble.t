@@ -152,7 +152,7 @@ subtest 'a name server that does not answer' => sub {
 int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **res)
 {
 	int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) = dlsym(RTLD_NEXT, "getaddrinfo");
-	if (node && strstr(node, "slow-dns")) {
+	if (node && strstr(node, "slow-dns") && !(hints && hints->ai_flags & AI_NUMERICHOST)) {
 		sleep(30);
 		return EAI_AGAIN;
 	}
@@ -263,7 +263,6 @@ subtest 'error pages' => sub {
 	unlike $page{html}[0]->body, qr/<script|<img|<link|src=/i, '… that loads nothing';
 	unlike $page{text}[0]->body, qr/</, 'others get text';
 	is eval { JSON::PP->new->decode($page{json}[0]->body)->{status} } // $@, 502, '… or JSON';
-	is $proxy->curl('-I', $url)->body, '', 'a HEAD gets none';
 	serves();
 };
 
