@@ -182,7 +182,7 @@ static bool field_of_304(struct str name) /* RFC 9110 15.4.5, and what every ans
 	return str_casestarts(name, STR("Access-Control-"));
 }
 
-static struct str told(struct request *r)
+struct str request_cache_status(struct request *r)
 {
 	const bool fetched = r->fetching.arena != NULL, asked = fetched || r->joined || !r->cached;
 	struct cache_told t = { .all = conf()->cache_status == CACHE_STATUS_ALL, .from_cache = r->cached, .stale = r->stale, .page = r->page,
@@ -305,7 +305,7 @@ static void ours(struct delivery *d, struct headers *h)
 		headers_set(h, STR("x-proxy-policy"), str_c(policy_name(r->plan.policy)));
 	struct str via = headers_joined(h, STR("Via"), a);
 	headers_set(h, STR("via"), via.n == 0 ? str_c(heritage.via) : arena_printf(a, "%s, %.*s", heritage.via, STRP(via)));
-	struct str cs = told(r);
+	struct str cs = request_cache_status(r);
 	if (cs.n > 0)
 		headers_add(h, STR("cache-status"), cs);
 	if ((r->cached && r->served_age >= 0) || (r->joined && r->served_age > 0))

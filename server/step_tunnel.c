@@ -249,6 +249,9 @@ static int send_head(struct request *r, struct headers *h)
 	headers_set(h, STR("x-proxy-policy"), str_c(policy_name(r->plan.policy)));
 	struct str via = headers_joined(h, STR("Via"), a);
 	headers_set(h, STR("via"), via.n == 0 ? str_c(heritage.via) : arena_printf(a, "%s, %.*s", heritage.via, STRP(via)));
+	struct str cs = request_cache_status(r);
+	if (cs.n > 0)
+		headers_add(h, STR("cache-status"), cs);
 	r->response.headers = *h; /* for the record */
 	int64_t n = http1_write_status(thread_self->out, sizeof thread_self->out, r->response.status, r->response.reason, h);
 	if (n < 0)
