@@ -138,6 +138,17 @@ subtest 'the limits as settings' => sub {
 	like $r->body, qr/longer than it may in all/, '… says why';
 	is $p->curl($origin->url('/ok'))->body, 'ok', 'what is quick is not touched';
 	$p->stop;
+	$p = proxy(workers => 1, ban_seconds => 0, upstream_connect_timeout => 0, upstream_read_timeout => 0);
+	is $p->curl($origin->url('/ok'))->body, 'ok', '0, no limit to connect: a connection is made';
+	is $p->curl("http://127.0.0.1:$closed/x")->status, 502, '… and a refused one is an error at once';
+	my $w = $p->wire;
+	$w->send("GET http://127.0.0.1:$closed/ HTTP/1.1\r\nHost: 127.0.0.1:$closed\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+	is $w->response->status, 502, '… for an upgrade, too';
+	my $waits = $p->curl_bg("http://127.0.0.1:$dead_port/x");
+	sleep 3;
+	ok $waits->running, '… and who is not answered waits';
+	$waits->kill;
+	$p->stop;
 };
 
 subtest 'a name server that does not answer' => sub {

@@ -115,6 +115,21 @@ subtest 'a thousand at once, while the answer comes and goes' => sub { # nothing
 	}
 };
 
+subtest 'bounded' => sub { # 64 in each worker (server/worker.h), so that they do not crowd out clients
+	my $many = origin('*' => { cc => 'max-age=0, stale-while-revalidate=600', body => 'old', etag => '"1"' });
+	my $p = proxy(workers => 1, allow_policy_header => 'true', upstream_host_connections => 200);
+	my $w = $p->wire;
+	my $ask = sub { $w->get($many->url("/$_[0]"), $many->authority('http'), @_[1 .. $#_]) };
+	$ask->($_) for 1 .. 100;
+	wait_until(sub { $ask->(100, 'X-Passsage-Policy: NoRefresh', 'Cache-Control: only-if-cached')->status == 200 }, 5, 'stored');
+	$many->pause_after(-1);
+	my $m = $p->counted(sub { is scalar(grep { $ask->($_)->body eq 'old' } 1 .. 100), 100, 'a hundred stale ones at a time, all served' });
+	is $m->{background}, 64, '… 64 are asked about';
+	$many->resume;
+	ok wait_until(sub { $ask->(100); $many->hits('/100') > 1 }, 5), '… the others when they are wanted again';
+	$p->stop;
+};
+
 subtest 'the origin fails meanwhile' => sub {
 	my $url = $origin->url('/swr-fails');
 	$origin->set('/swr-fails' => { cc => 'max-age=0, stale-while-revalidate=600', body => 'old', etag => '"1"' });

@@ -36,7 +36,7 @@ SETTING(tls_skip_verify,    bool,    "false",    "upstream-tls-skip-verify", "PA
 SETTING(ticket_rotate_ms,   seconds, "21600",    "ticket-rotate",      "PASSSAGE_TICKET_ROTATE",      "tls.ticket_rotate",    "1", "86400", RESTART, "Session ticket keys are replaced this often; the last two are still read.")
 GROUP("Upstream")
 SETTING(connection_strategy, strategy, "lazy",   "connection-strategy", "PASSSAGE_CONNECTION_STRATEGY", "upstream.strategy",  NULL, NULL,    LIVE, "lazy: an origin is contacted when a request must go there; eager: at CONNECT.")
-SETTING(connect_ms,         seconds, "30",       "upstream-connect-timeout", "PASSSAGE_UPSTREAM_CONNECT_TIMEOUT", "upstream.connect", "0.1", "3600", LIVE, "To resolve, connect and shake hands with an origin.")
+SETTING(connect_ms,         seconds, "30",       "upstream-connect-timeout", "PASSSAGE_UPSTREAM_CONNECT_TIMEOUT", "upstream.connect", "0", "3600", LIVE, "To resolve, connect and shake hands with an origin; 0: no limit but the system's.")
 SETTING(read_ms,            seconds, "300",      "upstream-read-timeout", "PASSSAGE_UPSTREAM_READ_TIMEOUT", "upstream.read",   "0", "86400",  LIVE, "Longest silence of an origin; 0: no limit.")
 SETTING(total_ms,           seconds, "0",        "upstream-total-timeout", "PASSSAGE_UPSTREAM_TOTAL_TIMEOUT", "upstream.total", "0", "604800", LIVE, "Longest time for a whole answer of an origin, from the request to the last byte; 0: no limit.")
 SETTING(low_speed,          size,    "0",        "upstream-low-speed", "PASSSAGE_UPSTREAM_LOW_SPEED", "upstream.low_speed",   "0", "2G",     LIVE, "An origin whose answer comes with fewer bytes a second, over upstream-low-speed-time, is given up; 0: no limit.")
