@@ -8,6 +8,7 @@
 #include "../common/err.h"
 #include "../common/fd.h"
 #include "../common/log.h"
+#include "failover.h"
 #include "fetch.h"
 #include "passthrough.h"
 #include "request.h"
@@ -372,6 +373,7 @@ static enum req_step upgrade(struct request *r)
 	struct headers h;
 	struct str rest;
 	char problem[256];
+	bool probe;
 	char *buf = thread_self->in; /* the request's head has been parsed out of it */
 	const size_t cap = sizeof thread_self->in < UPGRADE_HEAD ? sizeof thread_self->in : UPGRADE_HEAD;
 	r->reason = REASON_upgrade;
@@ -380,6 +382,10 @@ static enum req_step upgrade(struct request *r)
 	int e = tunnel_reserve(r->worker->tunnels);
 	if (e < 0)
 		return fail(r, e, "");
+	if (!origin_ask(&r->http.url, &probe, &e, problem, sizeof problem)) {
+		tunnel_unreserve(r->worker->tunnels);
+		return fail(r, e, problem);
+	}
 	headers_init(&h, r->arena);
 	upstream_headers(&r->http, &h);
 	count(COUNT_upstream_requests);
@@ -388,6 +394,10 @@ static enum req_step upgrade(struct request *r)
 		e = origin_write(r, &o, upgrade_request(&r->http, &h, r->arena), read_deadline(r));
 	if (e == 0)
 		e = final_head(r, &o, buf, cap, &rest);
+	if (e == 0)
+		origin_worked(&r->http.url);
+	else
+		origin_failed(&r->http.url, e, *problem ? problem : err_text(e), probe);
 	if (e == 0 && r->response.status == 101)
 		return switched(r, &o, rest);
 	tunnel_unreserve(r->worker->tunnels);

@@ -32,10 +32,14 @@ subtest 'an origin that refuses' => sub {
 		is $proxy->curl("$there/c")->status, 502, 'one that comes then fails';
 		is $proxy->curl('-d', 'x', "$there/d")->status, 502, '… so does a POST';
 		is $proxy->curl('-I', "$there/e")->status, 502, '… and a HEAD';
+		is $proxy->curl('-H', 'Connection: Upgrade', '-H', 'Upgrade: websocket', "$there/f")->status, 502, '… and an upgrade';
 	});
-	is $m->{ban_refusals}, 3, '… at once';
+	is $m->{ban_refusals}, 4, '… at once';
 	is $m->{upstream_requests} // 0, 0, '… without a try';
 	is $proxy->metrics->{bans}, 1, '… and the ban is the same';
+	my $upgrades = closed();
+	$proxy->curl('-H', 'Connection: Upgrade', '-H', 'Upgrade: websocket', "$upgrades/$_") for 1, 2;
+	is $proxy->metrics->{bans}, 2, 'upgrades that find nobody count as well';
 	my $other = origin('/x' => { cc => 'no-store', body => 'alive' });
 	is $proxy->curl($other->url('/x'))->body, 'alive', 'another port of this host is another origin';
 	$proxy->stop;
