@@ -25,6 +25,8 @@ struct transfer_limits {
 	int64_t low_speed_ms;      /* … over each stretch of this length */
 };
 #define NO_LIMIT INT64_C(-1)
+/* From what a policy file says: -1 nothing, 0 none. */
+static inline int64_t transfer_limit(int64_t said) { return said < 0 ? 0 : said == 0 ? NO_LIMIT : said; }
 
 /* What the rules say of one request, before anything was looked up. */
 struct plan {

@@ -219,9 +219,6 @@ callable(struct reading *f, const config_setting_t *group, const char *what)
 	return arena_printf(&f->arena, "%lld", (long long)config_setting_get_int64(config_setting_get_member(group, "call"))).p;
 }
 
-/* As the file says it (-1 not at all, 0 none), to struct transfer_limits. */
-static int64_t limit_of(int64_t n) { return n < 0 ? 0 : n == 0 ? NO_LIMIT : n; }
-
 static void
 rule(struct reading *f, const config_setting_t *group)
 {
@@ -246,9 +243,9 @@ rule(struct reading *f, const config_setting_t *group)
 	} else if (times && only_these(f, times, "timeouts", " connect read total low_speed low_speed_time ")) {
 		r.connect_timeout_ms = seconds_in(f, times, "connect", 3600);
 		r.read_timeout_ms = seconds_in(f, times, "read", 86400);
-		r.limits.total_ms = limit_of(seconds_in(f, times, "total", 7 * 86400));
-		r.limits.low_speed = limit_of(int_in(f, times, "low_speed", INT32_MAX, -1));
-		r.limits.low_speed_ms = limit_of(seconds_in(f, times, "low_speed_time", 86400));
+		r.limits.total_ms = transfer_limit(seconds_in(f, times, "total", 7 * 86400));
+		r.limits.low_speed = transfer_limit(int_in(f, times, "low_speed", INT32_MAX, -1));
+		r.limits.low_speed_ms = transfer_limit(seconds_in(f, times, "low_speed_time", 86400));
 	}
 	r.forced_swr_s = int_in(f, group, "forced_swr_seconds", SECONDS_MAX, -1);
 	if (suffix && bool_in(f, group, "with_query"))

@@ -18,6 +18,7 @@ struct compiled {
 	struct regex *regex;
 	struct netrange range;     /* Client */
 	unsigned call;             /* Callable */
+	bool with_scheme;          /* PathContains: "https://h.example/x" */
 };
 struct policy_rule {
 	struct compiled when;
@@ -90,6 +91,7 @@ compile(struct compiled *c, enum rule_kind kind, const char *text, const char *o
 	c->text = copy_of(str_c(text), kind != RULE_Method); /* methods are case-sensitive (RFC 9110 9.1) */
 	if (other)
 		c->other = copy_of(str_c(other), true);
+	c->with_scheme = strstr(text, "://") != NULL;
 	if (kind == RULE_Regex || kind == RULE_HeaderMatches)
 		return (c->regex = compile_regex(kinds[kind], text, search_only, problem)) != NULL;
 	if (kind == RULE_Callable) {
@@ -285,10 +287,10 @@ contains(struct str s, struct str part)
 
 /* In the path, or across its border with the host, so that "h.example/simple" may be said: the last byte of what is found is the path's. */
 static bool
-path_contains(const struct view *v, struct str part)
+path_contains(const struct view *v, const struct compiled *c)
 {
-	size_t from = v->path_at >= v->authority + part.n ? v->path_at - part.n + 1 : v->authority;
-	return contains(str_from(v->path, from), part);
+	size_t lowest = c->with_scheme ? 0 : v->authority, from = v->path_at >= lowest + c->text.n ? v->path_at - c->text.n + 1 : lowest;
+	return contains(str_from(v->path, from), c->text);
 }
 
 /* Any of the field's lines. */
@@ -316,7 +318,7 @@ matches(const struct compiled *c, const struct view *v)
 	case RULE_HostPrefix:   return str_starts(v->host, c->text);
 	case RULE_HostContains: return contains(v->host, c->text) && !(c->other.p && contains(v->host, c->other));
 	case RULE_HostSuffix:   break; /* first_match() */
-	case RULE_PathContains: return path_contains(v, c->text);
+	case RULE_PathContains: return path_contains(v, c);
 	case RULE_UrlContains:  return contains(v->text, c->text);
 	case RULE_Regex:        return regex_search(c->regex, v->url->text);
 	case RULE_Method:       return v->req && str_eq(v->req->method_name, c->text);

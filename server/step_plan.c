@@ -16,9 +16,9 @@ static bool worth_upgrading(struct request *r)
 	return r->framing.upgrade;
 }
 
-static void normalize_accept_encoding(struct request *r)
+void request_normalize(struct request *r)
 {
-	struct str normal = vary_accept_encoding(r->arena, &r->http.headers);
+	struct str normal = conf()->normalize_accept_encoding ? vary_accept_encoding(r->arena, &r->http.headers) : STR_NONE;
 	if (normal.p != NULL)
 		headers_set(&r->http.headers, STR("Accept-Encoding"), normal);
 }
@@ -40,7 +40,6 @@ enum req_step step_plan(struct request *r)
 	r->reason = r->judgement.reason;
 	if (r->judgement.verdict == VERDICT_PASS || r->body_left != 0) /* a GET with a body means something that no key knows */
 		return STEP_pass;
-	if (s->normalize_accept_encoding) /* for the variant and the origin alike */
-		normalize_accept_encoding(r);
+	request_normalize(r); /* for the variant and the origin alike */
 	return STEP_lookup;
 }

@@ -60,6 +60,7 @@ static const char rules[] =
 	"{ type = \"HostSuffix\"; match = \"deep.example.org\"; policy = \"NoCache\"; },\n"
 	"{ type = \"PathContains\"; match = \"/Snap/\"; policy = \"Standard\"; timeouts = { total = 0; low_speed = 0; }; },\n"
 	"{ type = \"PathContains\"; match = \"corner.net/in\"; policy = \"Standard\"; },\n"
+	"{ type = \"PathContains\"; match = \"https://sub.net/\"; policy = \"Standard\"; },\n"
 	"{ type = \"UrlContains\"; match = \"anywhere\"; policy = \"Standard\"; },\n"
 	"{ type = \"Regex\"; match = \"/v[0-9]+\\\\.tgz$\"; policy = \"NoRefresh\"; },\n"
 	"{ type = \"Method\"; match = \"HEAD\"; policy = \"Standard\"; },\n"
@@ -94,6 +95,9 @@ static const struct { const char *url, *asker, *rule; } matched[] = {
 	{ "https://a.Corner.net/In", NULL, "PathContains corner.net/in" },
 	{ "http://o/corner.net/inner", NULL, "PathContains corner.net/in" },
 	{ "http://corner.net/out?corner.net/in", NULL, "default" },
+	{ "https://sub.net/x", NULL, "PathContains https://sub.net/" },
+	{ "http://sub.net/x", NULL, "default" },
+	{ "http://o/x?https://sub.net/", NULL, "default" },
 	{ "http://o/?anywhere", NULL, "UrlContains anywhere" },
 	{ "http://anywhere/", NULL, "UrlContains anywhere" },
 	{ "http://o/V12.TGZ", NULL, "Regex /v[0-9]+\\.tgz$" },
