@@ -30,10 +30,11 @@ enum reason {
 	REASONS(X)
 #undef X
 };
-/* Why a request goes to the origin: the fwd parameter of Cache-Status (RFC 9211 2.2). miss: a caller that knows which says
- * uri-miss or vary-miss. */
+/* Why a request goes to the origin: the fwd parameter of Cache-Status (RFC 9211 2.2). judge_stored says uri-miss where nothing is given to
+ * it: its caller knows whether there are other variants (vary-miss), bytes that cannot be read (miss), or a part (partial). */
 #define FORWARDS(X) X(none, "") X(bypass, "bypass") X(method, "method") X(uri_miss, "uri-miss") X(vary_miss, "vary-miss") \
-	X(request, "request") X(stale, "stale")
+	X(request, "request") X(stale, "stale") \
+	X(miss, "miss") X(partial, "partial")
 enum forward {
 #define X(name, text) FORWARD_##name,
 	FORWARDS(X)

@@ -40,6 +40,16 @@ seconds(lua_State *L, const char *name, int max)
 	return (int64_t)(n * 1000);
 }
 
+static int64_t
+bytes(lua_State *L, const char *name)
+{
+	int whole;
+	lua_Integer n = lua_tointegerx(L, -1, &whole);
+	if (!whole || n < 0 || n > INT32_MAX)
+		luaL_error(L, "%s: must be a whole number of bytes a second, 0 (no limit) to %d", name, INT32_MAX);
+	return n;
+}
+
 static void
 times(lua_State *L, struct plan *plan)
 {
@@ -52,8 +62,14 @@ times(lua_State *L, struct plan *plan)
 			plan->connect_timeout_ms = seconds(L, name, 3600);
 		else if (strcmp(name, "read") == 0)
 			plan->read_timeout_ms = seconds(L, name, 86400);
+		else if (strcmp(name, "total") == 0)
+			plan->limits.total_ms = transfer_limit(seconds(L, name, 7 * 86400));
+		else if (strcmp(name, "low_speed") == 0)
+			plan->limits.low_speed = transfer_limit(bytes(L, name));
+		else if (strcmp(name, "low_speed_time") == 0)
+			plan->limits.low_speed_ms = transfer_limit(seconds(L, name, 86400));
 		else
-			luaL_error(L, "timeouts do not have %s: they have connect and read", name);
+			luaL_error(L, "timeouts do not have %s: they have connect, read, total, low_speed and low_speed_time", name);
 	}
 }
 

@@ -128,6 +128,7 @@ policy_in(struct reading *f, const config_setting_t *group, const char *what, co
 static const struct { const char *name; enum rule_kind kind; bool key; } types[] = { /* key: key rules have it, too */
 	{ "Prefix", RULE_Prefix, true }, { "Suffix", RULE_Suffix, false }, { "HostPrefix", RULE_HostPrefix, false },
 	{ "HostContains", RULE_HostContains, true }, { "HostSuffix", RULE_HostSuffix, false }, { "PathContains", RULE_PathContains, true },
+	{ "UrlContains", RULE_UrlContains, true },
 	{ "Regex", RULE_Regex, true }, { "Method", RULE_Method, false }, { "Header", RULE_HeaderEquals, false }, { "Client", RULE_Client, false },
 	{ "Callable", RULE_Callable, true }, /* of programs alone */
 };
@@ -239,9 +240,12 @@ rule(struct reading *f, const config_setting_t *group)
 		return;
 	if (times && !config_setting_is_group(times)) {
 		wrong(f, times, "timeouts: must be a group: { connect = 10; read = 60; }");
-	} else if (times && only_these(f, times, "timeouts", " connect read ")) {
+	} else if (times && only_these(f, times, "timeouts", " connect read total low_speed low_speed_time ")) {
 		r.connect_timeout_ms = seconds_in(f, times, "connect", 3600);
 		r.read_timeout_ms = seconds_in(f, times, "read", 86400);
+		r.limits.total_ms = transfer_limit(seconds_in(f, times, "total", 7 * 86400));
+		r.limits.low_speed = transfer_limit(int_in(f, times, "low_speed", INT32_MAX, -1));
+		r.limits.low_speed_ms = transfer_limit(seconds_in(f, times, "low_speed_time", 86400));
 	}
 	r.forced_swr_s = int_in(f, group, "forced_swr_seconds", SECONDS_MAX, -1);
 	if (suffix && bool_in(f, group, "with_query"))

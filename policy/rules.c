@@ -6,6 +6,7 @@
 #include "luafile.h"
 #include "../common/netrange.h"
 #include "regex.h"
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,11 +18,13 @@ struct compiled {
 	struct regex *regex;
 	struct netrange range;     /* Client */
 	unsigned call;             /* Callable */
+	bool with_scheme;          /* PathContains: "https://h.example/x" */
 };
 struct policy_rule {
 	struct compiled when;
 	enum policy policy;
 	int64_t forced_swr_s, connect_timeout_ms, read_timeout_ms;
+	struct transfer_limits limits;
 	unsigned run_end;          /* HostSuffix: the first rule behind it that is none */
 	const char *label;         /* "Suffix .deb": for the log and "passsage explain" */
 };
@@ -37,8 +40,10 @@ struct ruleset {
 	struct refreshing *refresh;
 	unsigned rules_n, keys_n, refresh_n;
 	struct host_suffixes *suffixes; /* of all HostSuffix rules: suffix to rule */
+	struct host_suffixes *signed_at; /* signed_hosts: domain to row */
 	enum policy otherwise;
 	struct luafile *program;        /* NULL none */
+	bool match_query;
 };
 
 static const char *const kinds[] = {
@@ -86,6 +91,7 @@ compile(struct compiled *c, enum rule_kind kind, const char *text, const char *o
 	c->text = copy_of(str_c(text), kind != RULE_Method); /* methods are case-sensitive (RFC 9110 9.1) */
 	if (other)
 		c->other = copy_of(str_c(other), true);
+	c->with_scheme = strstr(text, "://") != NULL;
 	if (kind == RULE_Regex || kind == RULE_HeaderMatches)
 		return (c->regex = compile_regex(kinds[kind], text, search_only, problem)) != NULL;
 	if (kind == RULE_Callable) {
@@ -138,6 +144,7 @@ make_rule(struct policy_rule *r, const struct rule *from, char problem[RULE_PROB
 	r->forced_swr_s = from->forced_swr_s;
 	r->connect_timeout_ms = from->connect_timeout_ms;
 	r->read_timeout_ms = from->read_timeout_ms;
+	r->limits = from->limits;
 	char *words = xmalloc(label);
 	r->label = words;
 	snprintf(words, label, "%s %s%s%s", kinds[from->kind], header ? from->other : "", header ? " " : "", from->text);
@@ -203,6 +210,10 @@ ruleset_make(const struct rule_lists *lists, char problem[RULE_PROBLEM], int *li
 			host_suffixes_add(set->suffixes, set->rules[i].when.text, i);
 	host_suffixes_sort(set->suffixes);
 	set->program = lists->program;
+	set->signed_at = host_suffixes_new(signed_hosts_n);
+	for (unsigned i = 0; i < signed_hosts_n; i++)
+		host_suffixes_add(set->signed_at, str_c(signed_hosts[i].domain), i);
+	host_suffixes_sort(set->signed_at);
 	for (unsigned i = set->rules_n; i-- > 0;)
 		set->rules[i].run_end = i + 1 < set->rules_n && set->rules[i + 1].when.kind == RULE_HostSuffix ? set->rules[i + 1].run_end : i + 1;
 	return set;
@@ -214,6 +225,12 @@ ruleset_new(const struct rule *rules, unsigned n, enum policy otherwise, char pr
 	const struct rule_lists lists = { .rules = rules, .rules_n = n, .otherwise = otherwise };
 	int line;
 	return ruleset_make(&lists, problem, &line);
+}
+
+void
+ruleset_match_query(struct ruleset *set, bool on)
+{
+	set->match_query = on;
 }
 
 void
@@ -236,6 +253,7 @@ ruleset_free(struct ruleset **setp)
 		regex_free(&set->refresh[i].regex);
 	host_suffixes_free(&set->suffixes);
 	luafile_free(&set->program);
+	host_suffixes_free(&set->signed_at);
 	free(set->rules);
 	free(set->keys);
 	free(set->refresh);
@@ -247,7 +265,9 @@ ruleset_free(struct ruleset **setp)
 struct view {                      /* what rules see */
 	const struct url *url;
 	const struct http_request *req; /* NULL: keys, which are the URL's alone */
-	struct str text, path, host;   /* lower case; path: the URL without its query */
+	struct str text, host;         /* lower case */
+	struct str path;               /* the URL up to its query: what Suffix rules see; all of it by ruleset_match_query */
+	size_t authority, path_at;     /* where they begin in it; 0 by ruleset_match_query */
 };
 
 static struct str
@@ -263,6 +283,14 @@ static bool
 contains(struct str s, struct str part)
 {
 	return memmem(s.p, s.n, part.p, part.n) != NULL;
+}
+
+/* In the path, or across its border with the host, so that "h.example/simple" may be said: the last byte of what is found is the path's. */
+static bool
+path_contains(const struct view *v, const struct compiled *c)
+{
+	size_t lowest = c->with_scheme ? 0 : v->authority, from = v->path_at >= lowest + c->text.n ? v->path_at - c->text.n + 1 : lowest;
+	return contains(str_from(v->path, from), c->text);
 }
 
 /* Any of the field's lines. */
@@ -290,7 +318,8 @@ matches(const struct compiled *c, const struct view *v)
 	case RULE_HostPrefix:   return str_starts(v->host, c->text);
 	case RULE_HostContains: return contains(v->host, c->text) && !(c->other.p && contains(v->host, c->other));
 	case RULE_HostSuffix:   break; /* first_match() */
-	case RULE_PathContains: return contains(v->text, c->text);
+	case RULE_PathContains: return path_contains(v, c);
+	case RULE_UrlContains:  return contains(v->text, c->text);
 	case RULE_Regex:        return regex_search(c->regex, v->url->text);
 	case RULE_Method:       return v->req && str_eq(v->req->method_name, c->text);
 	case RULE_HeaderEquals:
@@ -350,6 +379,7 @@ decide(const struct ruleset *set, const struct view *v, struct plan *plan)
 	plan->policy = r->policy;
 	plan->connect_timeout_ms = r->connect_timeout_ms;
 	plan->read_timeout_ms = r->read_timeout_ms;
+	plan->limits = r->limits;
 	plan->forced_swr_s = r->forced_swr_s;
 	return r;
 }
@@ -376,23 +406,35 @@ rewritten(const struct ruleset *set, const struct view *v, struct arena *a)
 	return STR_NONE;
 }
 
+/* What signs at this host alone. */
+static const char *const *
+signed_here(const struct ruleset *set, const struct view *v)
+{
+	unsigned row = v->url->query.p ? host_suffixes_find(set->signed_at, v->host) : UINT_MAX;
+	return row < signed_hosts_n ? signed_hosts[row].names : NULL;
+}
+
 /* A key that is a URL makes an id below its own host, so that mirrors of one thing can share it. */
 static void
 keys(const struct ruleset *set, const struct view *v, struct arena *a, struct str *key_url, struct str *id, struct str *vary_id)
 {
 	struct str key = set->keys_n || set->program ? rewritten(set, v, a) : STR_NONE;
 	struct url own;
-	*key_url = key.n ? key : key_normalise(a, v->url->text);
+	*key_url = key.n ? key : key_normalise_more(a, v->url->text, signed_here(set, v));
 	key_ids(a, key.n && url_parse(a, key, &own) == 0 ? &own : v->url, *key_url, id, vary_id);
 }
 
 static struct view
-view_of(const struct url *url, char text[LOWER_STACK], char host[256], struct arena *a)
+view_of(const struct ruleset *set, const struct url *url, char text[LOWER_STACK], char host[256], struct arena *a)
 {
 	struct view v = { .url = url, .text = lower_into(text, LOWER_STACK, a, url->text), .host = lower_into(host, 256, a, url->host) };
 	v.path = v.text;
+	if (set->match_query)
+		return v;
 	if (url->query.p && v.path.n > url->query.n)
-		v.path.n -= url->query.n + 1; /* Suffix rules see the path's end, whatever query follows */
+		v.path.n -= url->query.n + 1;
+	v.path_at = v.path.n > url->path.n ? v.path.n - url->path.n : 0;
+	v.authority = url->scheme.n + 3 < v.path_at ? url->scheme.n + 3 : v.path_at;
 	return v;
 }
 
@@ -400,7 +442,7 @@ void
 ruleset_keys(const struct ruleset *set, const struct url *url, struct arena *a, struct str *key_url, struct str *id, struct str *vary_id)
 {
 	char text[LOWER_STACK], host[256];
-	struct view v = view_of(url, text, host, a);
+	struct view v = view_of(set, url, text, host, a);
 	const struct http_request get = { .method = METHOD_GET, .method_name = STR("GET"), .url = *url };
 	if (set->program) /* which sees requests; key rules of files are the URL's alone */
 		v.req = &get;
@@ -413,7 +455,7 @@ void
 ruleset_plan(const struct ruleset *set, const struct http_request *req, struct str header, struct arena *a, struct plan *plan)
 {
 	char text[LOWER_STACK], host[256];
-	struct view v = view_of(&req->url, text, host, a);
+	struct view v = view_of(set, &req->url, text, host, a);
 	const struct policy_rule *r;
 	v.req = req;
 	*plan = (struct plan){ .policy = set->otherwise, .rule = "default", .connect_timeout_ms = -1, .read_timeout_ms = -1,

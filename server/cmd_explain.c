@@ -187,7 +187,8 @@ static const struct { const char *kind, *words; } rule_words[] = {
 	{ "HostPrefix", "the host begins with it" },
 	{ "HostContains", "the host contains it" },
 	{ "HostSuffix", "the host is this domain, or below it" },
-	{ "PathContains", "the URL contains it" },
+	{ "PathContains", "the path contains it, or the host's end and the path's beginning" },
+	{ "UrlContains", "the URL, query and all, contains it" },
 	{ "Regex", "the regular expression is found in the URL" },
 	{ "Method", "the method is it" },
 	{ "HeaderEquals", "the field equals it" },
@@ -223,12 +224,20 @@ static void about_request(struct facts *f, const struct http_request *req)
 
 static void about_rule(struct facts *f, const struct plan *p)
 {
+	struct httpc_request limits = { .body_length = -1 };
 	section(f, "rule");
 	fact_z(f, "rule", p->rule);
 	fact_z(f, "because", why_rule(p->rule));
 	fact_z(f, "policy", policy_name(p->policy));
 	fact_timeout(f, "connect timeout", plan_connect_ms(p));
 	fact_timeout(f, "read timeout", plan_read_ms(p));
+	plan_limits(p, &limits);
+	if (limits.total_timeout_ms > 0)
+		fact_timeout(f, "total timeout", limits.total_timeout_ms);
+	if (limits.low_speed > 0 && limits.low_speed_ms > 0) {
+		fact_n(f, "low speed", limits.low_speed, "bytes/s");
+		fact_timeout(f, "low speed time", limits.low_speed_ms);
+	}
 	if (p->forced_swr_s >= 0)
 		fact_n(f, "forced swr", p->forced_swr_s, "s");
 	if (p->refresh != NULL) {
@@ -410,6 +419,7 @@ static int find(const struct cmd_place *place, struct request *r, struct worker 
 	struct str wanted = conf()->allow_policy_header ? headers_get(&r->http.headers, STR("X-Passsage-Policy")) : STR_NONE;
 	ruleset_plan(place->rules, &r->http, wanted, r->arena, &r->plan);
 	r->judgement = judge_request(&r->plan, &r->http);
+	request_normalize(r);
 	return place->metadata != NULL ? request_find(r, &fetch_id) : 0;
 }
 

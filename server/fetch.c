@@ -36,10 +36,23 @@ struct job {
 int64_t plan_connect_ms(const struct plan *p) { return p->connect_timeout_ms >= 0 ? p->connect_timeout_ms : conf()->connect_ms; }
 int64_t plan_read_ms(const struct plan *p) { return p->read_timeout_ms >= 0 ? p->read_timeout_ms : conf()->read_ms; }
 
+static int64_t limit(int64_t rule, int64_t setting) { return rule == 0 ? setting : rule == NO_LIMIT ? 0 : rule; }
+
+void plan_limits(const struct plan *p, struct httpc_request *hr)
+{
+	const struct settings *s = conf();
+	hr->connect_timeout_ms = plan_connect_ms(p);
+	hr->read_timeout_ms = plan_read_ms(p);
+	hr->total_timeout_ms = limit(p->limits.total_ms, s->total_ms);
+	hr->low_speed = limit(p->limits.low_speed, (int64_t)s->low_speed);
+	hr->low_speed_ms = limit(p->limits.low_speed_ms, s->low_speed_ms);
+}
+
 void upstream_headers(const struct http_request *req, struct headers *h)
 {
 	headers_copy(h, &req->headers);
 	headers_strip_hop_by_hop(h);
+	headers_remove(h, STR("X-Passsage-Policy")); /* said to us, whether we may listen or not (behaviour.md 3.6 let it through) */
 	headers_set(h, STR("Host"), url_host_field(h->arena, &req->url));
 	headers_add(h, STR("Via"), str_c(heritage.via));
 }
@@ -216,9 +229,15 @@ static void job_run(struct pool_item *it)
 
 /* ---- the head */
 
-static bool send_again(const struct http_request *req, int err, int try)
+bool fetch_again(const struct plan *plan, const struct http_request *req, int err, int64_t begun, const struct xfer *x)
 {
-	return try < TRIES && err_again(err) && err != -ERR_ORIGIN_TIMEOUT && http_method_idempotent(req->method);
+	if (x != NULL && httpc_attempts(x) > 1) /* that was the second try */
+		return false;
+	if (!err_again(err) || err == -ERR_ORIGIN_TIMEOUT || !http_method_idempotent(req->method))
+		return false;
+	/* All addresses were tried, or the name server was: what took its time would take it again. */
+	const bool away = err == -ERR_ORIGIN_CONNECT || err == -ERR_ORIGIN_RESOLVE;
+	return !away || plan_connect_ms(plan) == 0 || clock_mono() - begun < plan_connect_ms(plan) / 2;
 }
 
 static void ask_origin(struct fetching *f)
@@ -234,8 +253,9 @@ static void ask_origin(struct fetching *f)
 		if (ask->if_range.p != NULL)
 			headers_add(&h, STR("If-Range"), ask->if_range);
 	}
-	const struct httpc_request hr = { .method = ask->request->method_name, .url = ask->request->url.text, .headers = &h, .body_length = -1,
-	                                  .connect_timeout_ms = plan_connect_ms(ask->plan), .read_timeout_ms = plan_read_ms(ask->plan) };
+	struct httpc_request hr = { .method = ask->request->method_name, .url = ask->request->url.text, .headers = &h, .body_length = -1 };
+	plan_limits(ask->plan, &hr);
+	f->begun = clock_mono();
 	f->begin_err = httpc_begin(ask->worker->httpc, &hr, &f->xfer);
 }
 
@@ -488,9 +508,10 @@ bool fetch_answer(struct fetching *f, int64_t deadline)
 			continue;
 		}
 		snprintf(f->got.problem, sizeof f->got.problem, "%s", f->xfer != NULL && *httpc_problem(f->xfer) ? httpc_problem(f->xfer) : err_text(r));
+		const bool may = ++f->tries < TRIES && fetch_again(f->ask.plan, f->ask.request, r, f->begun, f->xfer);
 		httpc_end(&f->xfer);
 		const bool still_away = f->probe && r != -ERR_ORIGIN_BROKEN; /* as was to be expected: trying at once again would only keep others waiting */
-		if (still_away || !send_again(f->ask.request, r, ++f->tries)) {
+		if (still_away || !may) {
 			failed(f, r);
 			return true;
 		}
@@ -536,6 +557,13 @@ struct background {
 	uint64_t version;
 };
 
+static void background_free(struct background *b)
+{
+	atomic_fetch_sub(&b->worker->background, 1);
+	arena_fini(&b->arena);
+	free(b);
+}
+
 static void background_run(struct pool_item *it)
 {
 	struct background *b = (struct background *)it;
@@ -545,9 +573,7 @@ static void background_run(struct pool_item *it)
 	fetch_object(&ask, &b->arena, &got);
 	httpc_end(&got.xfer);
 	fill_leave(&got.reader);
-	atomic_fetch_sub(&b->worker->background, 1);
-	arena_fini(&b->arena);
-	free(b);
+	background_free(b);
 }
 
 static void request_copy(struct http_request *dst, const struct http_request *src, struct arena *a)
@@ -557,10 +583,20 @@ static void request_copy(struct http_request *dst, const struct http_request *sr
 	dst->method = METHOD_GET;
 	headers_init(&dst->headers, a);
 	headers_copy(&dst->headers, &src->headers);
+	if (str_casehas(headers_joined(&dst->headers, STR("Cache-Control"), a), STR("only-if-cached"))) /* said of the client's answer, which it has */
+		headers_remove(&dst->headers, STR("Cache-Control"));
 	url_parse(a, src->url.text, &dst->url);
 }
 
-void fetch_background(struct worker *w, const struct plan *plan, const struct http_request *req, const struct meta *stored, uint64_t version)
+/* Since it was looked up somebody else may have begun and ended. */
+static bool renewed_meanwhile(struct worker *w, const struct meta *stored, struct arena *a)
+{
+	struct meta now;
+	bool there;
+	return metadata_get(w->metadata, &stored->id, 1, a, &now, &there) > 0 && there && now.response_time > stored->response_time;
+}
+
+void fetch_background(struct worker *w, const struct plan *plan, const struct http_request *req, const struct meta *stored, uint32_t epoch, uint64_t version)
 {
 	if (atomic_fetch_add(&w->background, 1) >= BACKGROUND_MAX || !pool_spare(w->pool)) {
 		atomic_fetch_sub(&w->background, 1);
@@ -577,6 +613,11 @@ void fetch_background(struct worker *w, const struct plan *plan, const struct ht
 	struct background *b = xcalloc(1, sizeof *b);
 	arena_init(&b->arena);
 	b->worker = w;
+	if (fill_epoch(heritage.shared.fills, plan->id) != epoch && renewed_meanwhile(w, stored, &b->arena)) {
+		fill_fail(&fill, -ERR_AGAIN, 0);
+		background_free(b);
+		return;
+	}
 	b->fill = fill;
 	b->version = version;
 	b->plan = *plan;

@@ -492,9 +492,11 @@ struct ruleset *rules_read(char problem[RULE_PROBLEM])
 	policy_parse(str_c(conf()->default_policy), &otherwise);
 	const struct settings *s = conf();
 	const struct lua_budget budget = { s->lua_instructions, (size_t)s->lua_memory };
-	if (str_caseends(str_c(s->policy_file), STR(".lua")))
-		return luafile_load(s->policy_file, otherwise, &budget, problem);
-	return rulefile_load(s->policy_file, otherwise, problem);
+	struct ruleset *rs = str_caseends(str_c(s->policy_file), STR(".lua")) ? luafile_load(s->policy_file, otherwise, &budget, problem)
+	                                                                      : rulefile_load(s->policy_file, otherwise, problem);
+	if (rs != NULL)
+		ruleset_match_query(rs, s->rules_match_query);
+	return rs;
 }
 
 /* For the workers that start from now on. This process has no threads that could be reading the old ones. */

@@ -40,7 +40,7 @@ struct request {
 	struct plan plan;
 	bool planned;
 	struct meta stored;               /* the selected variant */
-	bool has_stored;
+	bool has_stored, other_variants;  /* … and others that do not answer this request */
 	struct meta part;                 /* of a whole that is not stored (policy/part.c) */
 	bool has_part;
 	struct str fetch_id;              /* under which name the response would be stored; the fill's key */
@@ -85,6 +85,10 @@ enum request_end request_refuse(struct conn *, int err, const char *problem);
 
 /* The next bytes of the request's body, decoded, into buf: > 0, 0 at the end, -ERR_X. Sends nothing. */
 int64_t request_body(struct request *, void *buf, size_t n);
+/* What the settings make of the fields of a request that is to be looked up. */
+void request_normalize(struct request *);
+/* The Cache-Status field of what is answered; STR_NONE for none. */
+struct str request_cache_status(struct request *);
 /* Makes page the answer (an error of our own words, an onboarding page). */
 void request_answer(struct request *, const struct page *);
 void request_error(struct request *, int err, const char *problem);

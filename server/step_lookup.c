@@ -44,7 +44,8 @@ int request_find(struct request *r, struct str *fetch_id)
 	if (n < 0 && n != -ERR_NOT_FOUND)
 		return n;
 	const struct str vary = there[0] ? found[0].vary : STR_NONE;
-	if (there[1])
+	const bool there_plain = there[1];
+	if (there_plain)
 		consider(r, &found[1]);
 	if (vary.n > 0)
 		raw = vary_request(r->arena, vary, &r->http.headers);
@@ -59,6 +60,7 @@ int request_find(struct request *r, struct str *fetch_id)
 	}
 	if (vary.n > 0 && !r->has_stored)
 		by_other_names(r, vary);
+	r->other_variants = !r->has_stored && (vary.n > 0 || there_plain);
 	if (r->has_stored)
 		*fetch_id = r->stored.id;
 	return 0;
@@ -136,17 +138,19 @@ enum req_step step_judge(struct request *r)
 	if (!r->has_stored && request_use_part(r))
 		return STEP_open;
 	r->reason = r->judgement.reason;
+	if (r->other_variants && r->judgement.forward == FORWARD_uri_miss)
+		r->judgement.forward = FORWARD_vary_miss;
 	switch (r->judgement.verdict) {
 	case VERDICT_HIT_AND_REVALIDATE:
-		fetch_background(r->worker, &r->plan, &r->http, &r->stored, r->fill_version);
+		fetch_background(r->worker, &r->plan, &r->http, &r->stored, r->fill_epoch, r->fill_version);
 		/* fall through */
 	case VERDICT_HIT:
-		r->stale = r->judgement.lifetime_s >= 0 && r->judgement.age_s >= r->judgement.lifetime_s;
+		r->stale = r->judgement.verdict == VERDICT_HIT_AND_REVALIDATE || (r->judgement.lifetime_s >= 0 && r->judgement.age_s >= r->judgement.lifetime_s);
 		return STEP_open;
 	case VERDICT_SERVE_STALE: /* banned (failover.h): nobody waits for it, and the first who comes after the ban's end has it asked */
 		count(COUNT_stale_on_error);
 		if (r->http.method == METHOD_GET && origin_wants_probe(&r->http.url))
-			fetch_background(r->worker, &r->plan, &r->http, &r->stored, r->fill_version);
+			fetch_background(r->worker, &r->plan, &r->http, &r->stored, r->fill_epoch, r->fill_version);
 		r->stale = true;
 		return STEP_open;
 	case VERDICT_REVALIDATE:
@@ -189,5 +193,6 @@ enum req_step step_open(struct request *r)
 	if (request_serve_stored(r) == 0)
 		return STEP_deliver;
 	r->stale = false; /* what comes instead is not */
+	r->judgement.forward = FORWARD_miss;
 	return STEP_obtain;
 }

@@ -80,7 +80,7 @@ static enum req_step fetch(struct request *r, struct fill **fill)
 	                         .version = r->fill_version };
 	if (!r->has_stored && fill != NULL) {
 		if (r->has_part && judge_rest(&opt, &r->part, clock_wall(), r->arena, &ask.range, &ask.if_range))
-			ask.part = &r->part;
+			ask.part = &r->part, r->judgement.forward = FORWARD_partial;
 		else
 			ask.range = judge_wants_part(&r->plan, &r->http);
 	}

@@ -144,11 +144,9 @@ static int begin(struct request *r)
 	headers_init(&h, r->arena);
 	upstream_headers(&r->http, &h);
 	const int64_t length = r->framing.body == BODY_CHUNKED ? -2 : r->framing.length; /* of all of it, also when it is sent again */
-	const struct httpc_request hr = {
-		.method = r->http.method_name, .url = r->http.url.text, .headers = &h, .expect_continue = r->framing.expect_continue,
-		.body_length = length,
-		.connect_timeout_ms = plan_connect_ms(&r->plan), .read_timeout_ms = plan_read_ms(&r->plan),
-	};
+	struct httpc_request hr = { .method = r->http.method_name, .url = r->http.url.text, .headers = &h, .expect_continue = r->framing.expect_continue,
+	                            .body_length = length };
+	plan_limits(&r->plan, &hr);
 	return httpc_begin(r->worker->httpc, &hr, &r->xfer);
 }
 
@@ -172,6 +170,7 @@ enum req_step step_pass(struct request *r)
 		return STEP_deliver;
 	}
 	for (int try = 1;; try++) {
+		const int64_t begun = clock_mono();
 		if ((e = begin(r)) < 0)
 			return fail(r, e, probe);
 		if (r->framing.body != BODY_NONE) {
@@ -193,7 +192,7 @@ enum req_step step_pass(struct request *r)
 		if (e == 0)
 			break;
 		const bool still_away = probe && e != -ERR_ORIGIN_BROKEN;
-		if (try > 1 || still_away || !err_again(e) || e == -ERR_ORIGIN_TIMEOUT || !http_method_idempotent(r->http.method) || kept.lost)
+		if (try > 1 || still_away || kept.lost || !fetch_again(&r->plan, &r->http, e, begun, r->xfer))
 			return fail(r, e, probe);
 		count(COUNT_upstream_retries);
 		httpc_end(&r->xfer);

@@ -1,4 +1,5 @@
 /* step_plan.c - the rules' word on the request, and whether the cache has anything to do with it. */
+#include "../policy/key.h"
 #include "request.h"
 #include "worker.h"
 
@@ -13,6 +14,13 @@ static bool worth_upgrading(struct request *r)
 	if (!other || r->body_left != 0)
 		r->framing.upgrade = false;
 	return r->framing.upgrade;
+}
+
+void request_normalize(struct request *r)
+{
+	struct str normal = conf()->normalize_accept_encoding ? vary_accept_encoding(r->arena, &r->http.headers) : STR_NONE;
+	if (normal.p != NULL)
+		headers_set(&r->http.headers, STR("Accept-Encoding"), normal);
 }
 
 enum req_step step_plan(struct request *r)
@@ -32,5 +40,6 @@ enum req_step step_plan(struct request *r)
 	r->reason = r->judgement.reason;
 	if (r->judgement.verdict == VERDICT_PASS || r->body_left != 0) /* a GET with a body means something that no key knows */
 		return STEP_pass;
+	request_normalize(r); /* for the variant and the origin alike */
 	return STEP_lookup;
 }

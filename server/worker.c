@@ -12,6 +12,7 @@
 #include "../common/err.h"
 #include "../common/fd.h"
 #include "../common/log.h"
+#include "probe.h"
 #include "request.h"
 #include "tls.h"
 
@@ -126,6 +127,8 @@ static void tick(void *arg)
 	if (w->drain_stage == 0 && (stopping || (!conf()->foreground_worker && master_gone())))
 		drain_begin(w);
 	conns_sweep(w, w->drain_stage > 0);
+	if (w->drain_stage == 0)
+		probe_banned(w);
 	if (stopping == 2 || (w->drain_stage > 0 && (clock_mono() >= w->drain_deadline || (w->open == 0 && w->background == 0 && tunnels_open(w->tunnels) == 0))))
 		leave(w);
 }

@@ -31,7 +31,7 @@ struct worker {
 	pthread_mutex_t lock;
 	struct conn *free;               /* under lock */
 	_Atomic uint64_t parked;         /* connections, when they were last looked through */
-	_Atomic unsigned open, background;
+	_Atomic unsigned open, background, probes;
 	_Atomic bool blind;              /* the last lookup found no database: health says so until one succeeds */
 	int64_t accept_said;             /* mono; the polling thread's: when it was last said that accepting fails */
 	int drain_stage;                 /* the tick's own: 0 serving, 1 draining */

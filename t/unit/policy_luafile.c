@@ -221,9 +221,10 @@ functions(void)
 			is_str(p.key_url, str_c(called[i].key), "the key");
 		ruleset_free(&set);
 	}
-	struct ruleset *set = parse("function resolver(c) return { policy = 'Standard', timeouts = { read = 0.5 }, forced_swr_seconds = 7 } end");
+	struct ruleset *set = parse("function resolver(c) return { policy = 'Standard', timeouts = { read = 0.5, total = 60, low_speed = 1000, low_speed_time = 0 }, forced_swr_seconds = 7 } end");
 	struct plan p = plan_of(set, "http://o/", NULL);
 	ok(p.read_timeout_ms == 500 && p.connect_timeout_ms == -1 && p.forced_swr_s == 7, "times of a resolver");
+	ok(p.limits.total_ms == 60000 && p.limits.low_speed == 1000 && p.limits.low_speed_ms == NO_LIMIT, "… its limits");
 	struct http_request req = { .method = METHOD_GET, .method_name = STR("GET") };
 	url_parse(&a, STR("http://o/"), &req.url);
 	ruleset_plan(set, &req, STR("NoCache"), &a, &p);
@@ -262,7 +263,7 @@ static const struct { const char *text, *problem; } bad[] = {
 	{ "\nfunction rules() return { { type = 'Prefix' }, 7 } end", "f.lua:2: rules[2]: must be a table: { type = ... }" },
 	{ "rules = { type = 'Prefix' }", "f.lua:1: rules: must be a list of tables: { { type = ... }, { type = ... } }" },
 	{ "rules = { {} }", "f.lua:1: rules[1]: is an empty table: must be { type = ... }" },
-	{ "rules = { { type = 'Pfx' } }", "f.lua:1: rules[1]: type = Pfx: must be one of Prefix, Suffix, HostPrefix, HostContains, HostSuffix, PathContains, Regex, Method, Header, Client, Callable" },
+	{ "rules = { { type = 'Pfx' } }", "f.lua:1: rules[1]: type = Pfx: must be one of Prefix, Suffix, HostPrefix, HostContains, HostSuffix, PathContains, UrlContains, Regex, Method, Header, Client, Callable" },
 	{ "rules = { { type = 'Prefix', match = 'x', policy = 'NoCache' }, { type = 'Prefix', match = 'x', policy = 'No' } }", "f.lua:1: rules[2]: policy = No: must be NoCache, NoRefresh, Standard, StaleIfError or AlwaysUpstream" },
 	{ "rules = { { type = 'Prefix', match = 'x', policy = print } }", "f.lua:1: rules[1]: policy: cannot be a function" },
 	{ "rules = { { type = 'Prefix', match = { { 'x' } }, policy = 'NoCache' } }", "f.lua:1: rules[1]: it: cannot be a table" },
@@ -270,11 +271,11 @@ static const struct { const char *text, *problem; } bad[] = {
 	{ "rules = { { type = 'Prefix', ['a b'] = 'x', policy = 'NoCache' } }", "f.lua:1: rules[1]: a b: is not a name of a setting" },
 	{ "rules = { { type = 'Prefix', match = 'x', policy = 'NoCache', forced_swr_seconds = 0.5 } }", "f.lua:1: rules[1]: forced_swr_seconds: must be a whole number from 0 to 316224000" },
 	{ "\nrules = { { type = 'Regex', match = 'a(b', policy = 'NoCache' } }", "f.lua:2: Regex a(b: missing closing parenthesis at offset 3" },
-	{ "rules = { { type = 'a\\nb' } }", "f.lua:1: rules[1]: type = a b: must be one of Prefix, Suffix, HostPrefix, HostContains, HostSuffix, PathContains, Regex, Method, Header, Client, Callable" },
+	{ "rules = { { type = 'a\\nb' } }", "f.lua:1: rules[1]: type = a b: must be one of Prefix, Suffix, HostPrefix, HostContains, HostSuffix, PathContains, UrlContains, Regex, Method, Header, Client, Callable" },
 	{ "rules = { { type = 'Callable' } }", "f.lua:1: rules[1]: a Callable rule has no call: must be call = function(ctx) ... end" },
 	{ "rules = { { type = 'Callable', call = 5 } }", "f.lua:1: rules[1]: call: must be a function(ctx)" },
 	{ "rules = { { type = 'Callable', call = print, policy = 'NoCache' } }", "f.lua:1: rules[1]: policy: a Callable rule does not have it: it has type call" },
-	{ "cache_key_rules = { { type = 'Suffix', match = 'x', rewrite = 'y' } }", "f.lua:1: cache_key_rules[1]: type = Suffix: must be one of Prefix, HostContains, PathContains, Regex, Callable" },
+	{ "cache_key_rules = { { type = 'Suffix', match = 'x', rewrite = 'y' } }", "f.lua:1: cache_key_rules[1]: type = Suffix: must be one of Prefix, HostContains, PathContains, UrlContains, Regex, Callable" },
 	{ "refresh_patterns = { { min = 1 } }", "f.lua:1: refresh_patterns[1]: a refresh pattern has no match: must be match = \"...\";" },
 	{ "\n\ninclude_defaults = 'before'", "f.lua:3: include_defaults = before: must be front (the built-in rules come before these), behind or none" },
 	{ "include_defaults = true", "f.lua:1: include_defaults is a boolean: must be a string" },
@@ -350,6 +351,7 @@ static const struct { const char *body, *what; } harmful[] = {
 	{ "return {}", "returns an empty table" },
 	{ "return { policy = 'NoCache', when = 5 }", "returns too much" },
 	{ "return { policy = 'NoCache', timeouts = { read = -1 } }", "returns a wrong time" },
+	{ "return { policy = 'NoCache', timeouts = { low_speed = 1.5 } }", "returns a wrong speed" },
 	{ "return { policy = 'NoCache', forced_swr_seconds = 'x' }", "returns a wrong number" },
 	{ "c.url = 'x'", "changes the request" },
 	{ "getmetatable(c).__index = nil", "changes what a request is" },
