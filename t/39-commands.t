@@ -297,6 +297,8 @@ subtest 'who may' => sub {
 	ok !$proxy->curl("$u/token")->hit, '… and it is gone';
 	is $ask->('POST', '/purge', 'Authorization: Bearer open sesame'), 400, 'but what?';
 	is $ask->('GET', "/debug/explain?url=$u/token"), 200, 'to explain is for this machine';
+	is $ask->('GET', "/debug/explain?url=$u/token", 'Host: rebound.example'), 404, '… but not for a page in a browser here whose own name leads to us';
+	is $ask->('GET', "/debug/explain?url=$u/token", 'Host: localhost:1'), 200, '… under a name of ours';
 	is $proxy->curl('-X', 'POST', "http://127.0.0.1:" . $proxy->health . '/purge?all=1')->status, 405, 'through the proxy: no';
 };
 
