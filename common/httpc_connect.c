@@ -168,11 +168,14 @@ resolve(const char *host, unsigned port, int64_t deadline, struct addresses *out
 
 /* ---- TCP: the addresses one after the other, the next a little later beside the last (RFC 8305) */
 
+bool httpc_exhausted(int e) { return e == EMFILE || e == ENFILE || e == ENOBUFS || e == ENOMEM; }
+
 static int
 dial(const struct addresses *a, int64_t deadline, int *out, char *problem)
 {
 	struct pollfd p[ADDRESSES];
 	int open = 0, next = 0, won = -1, why = ETIMEDOUT;
+	bool no_socket = false;
 	int64_t next_at = 0;
 	for (int i = 0; i < ADDRESSES; i++)
 		p[i] = (struct pollfd){ .fd = -1, .events = POLLOUT };
@@ -188,6 +191,7 @@ dial(const struct addresses *a, int64_t deadline, int *out, char *problem)
 			int fd = socket(a->a[i].ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 			if (fd < 0) {
 				why = errno;
+				no_socket = no_socket || httpc_exhausted(why);
 				continue;
 			}
 			if (connect(fd, (const struct sockaddr *)&a->a[i], a->len[i]) != 0 && errno != EINPROGRESS) {
@@ -224,7 +228,7 @@ dial(const struct addresses *a, int64_t deadline, int *out, char *problem)
 	}
 	if (won < 0) {
 		snprintf(problem, PROBLEM, "connect: %s", strerror(why));
-		return -ERR_ORIGIN_CONNECT;
+		return no_socket ? -ERR_BUSY : -ERR_ORIGIN_CONNECT;
 	}
 	int one = 1;
 	setsockopt(p[won].fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);

@@ -68,6 +68,7 @@ struct xfer {
 	struct xfer *prev, *next;  /* active ones */
 	struct xfer *dnext;        /* dirty ones: callers to be woken */
 	bool active, dirty, connected, recv_held, send_held, go_on;
+	bool no_socket;            /* our descriptors or memory were used up: no fault of the origin's */
 	bool te, te_chunked, bad_length, bad_coding, bad_blank, bodyless;
 	int64_t cl;
 	unsigned interims;
@@ -167,4 +168,5 @@ int head_parse(struct str text, struct arena *, struct http_response *);
 size_t head_length(struct str text);
 
 /* httpc_connect.c */
+bool httpc_exhausted(int e);                       /* errno of a socket that could not be made: is it we who have too much? */
 void trust_init(struct httpc *);

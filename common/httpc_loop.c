@@ -59,11 +59,13 @@ socket_cb(CURL *easy, curl_socket_t fd, int what, void *arg, void *sockp)
 static curl_socket_t
 open_cb(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
 {
-	struct httpc *e = arg;
+	struct xfer *x = arg;
 	int fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
 	if (fd >= 0) {
-		*sock_of(e, fd) = (struct sock){ .ours = true };
-		e->conns++;
+		*sock_of(x->e, fd) = (struct sock){ .ours = true };
+		x->e->conns++;
+	} else {
+		x->no_socket = x->no_socket || httpc_exhausted(errno);
 	}
 	return fd;
 }
@@ -186,7 +188,10 @@ error_of(struct xfer *x, CURLcode c)
 	case CURLE_COULDNT_RESOLVE_HOST: case CURLE_COULDNT_RESOLVE_PROXY:
 		return -ERR_ORIGIN_RESOLVE;
 	case CURLE_COULDNT_CONNECT: case CURLE_PROXY: case CURLE_INTERFACE_FAILED:
-		return -ERR_ORIGIN_CONNECT;
+		if (!x->no_socket)
+			return -ERR_ORIGIN_CONNECT;
+		x->why = "no socket could be made: too many are open here";
+		return -ERR_BUSY;
 	case CURLE_OPERATION_TIMEDOUT:
 		/* the time to connect is over; libcurl's words alone tell in which phase */
 		return x->connected ? -ERR_ORIGIN_TIMEOUT : strncmp(x->problem, "Resolving", 9) == 0 ? -ERR_ORIGIN_RESOLVE : -ERR_ORIGIN_CONNECT;
@@ -345,8 +350,8 @@ sweep(struct httpc *e)
 			at = x->last + x->read_ms;
 		const char *why = at > now ? over(x, now, &at) : NULL;
 		if (why) {
-			snprintf(x->problem, sizeof x->problem, "%s", why);
-			finish(e, x, -ERR_ORIGIN_TIMEOUT);
+			snprintf(x->problem, sizeof x->problem, "%s", x->send_held ? "the request took longer than it and its answer may in all" : why);
+			finish(e, x, x->send_held ? -ERR_BUSY : -ERR_ORIGIN_TIMEOUT); /* who still waits for the request is not slow */
 		} else if (at > now) {
 			fetcher_sweep_by(e, at);
 		} else if (x->connected) {
@@ -506,7 +511,6 @@ connection_options(struct httpc *e, CURL *c)
 	curl_easy_setopt(c, CURLOPT_PROXY, e->via_proxy ? e->via_proxy : "");
 	curl_easy_setopt(c, CURLOPT_NOPROXY, e->via_proxy ? "" : "*");
 	curl_easy_setopt(c, CURLOPT_OPENSOCKETFUNCTION, open_cb);
-	curl_easy_setopt(c, CURLOPT_OPENSOCKETDATA, e);
 	curl_easy_setopt(c, CURLOPT_CLOSESOCKETFUNCTION, close_cb);
 	curl_easy_setopt(c, CURLOPT_CLOSESOCKETDATA, e);
 	curl_easy_setopt(c, CURLOPT_MAXAGE_CONN, (long)(e->o.idle_ms + 999) / 1000);
@@ -528,6 +532,7 @@ fetcher_easy(struct httpc *e, struct xfer *x)
 	if (!c)
 		return NULL;
 	connection_options(e, c);
+	curl_easy_setopt(c, CURLOPT_OPENSOCKETDATA, x);
 	curl_easy_setopt(c, CURLOPT_PRIVATE, x);
 	curl_easy_setopt(c, CURLOPT_ERRORBUFFER, x->problem);
 	curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, xfer_header_cb);

@@ -252,6 +252,28 @@ url_parse(struct arena *a, struct str text, struct url *u)
 	return build(a, scheme, authority, rest, u);
 }
 
+const char *
+url_problem(struct str text)
+{
+	struct str rest = text, scheme = known_scheme(cut_scheme(&rest)), authority, host;
+	unsigned port;
+
+	if (!scheme.n || !str_starts(rest, STR("//")))
+		return "must be a URL that begins with http:// or https://, such as https://example.com/a.deb";
+	for (size_t i = 0; i < text.n; i++)
+		if ((unsigned char)text.p[i] <= ' ' || text.p[i] == 0x7f)
+			return "must be a URL, in which blanks and control characters are written as %20 and the like";
+	rest = str_from(rest, 2);
+	authority = cut_authority(&rest);
+	if (rest.n && memchr(rest.p, '#', rest.n))
+		return "must be a URL without #fragment, which is no server's matter";
+	if (authority.n && memchr(authority.p, '@', authority.n))
+		return "must be a URL without a user's name and password";
+	if (url_authority(authority, &host, &port) < 0)
+		return "must be a URL with a valid host, and a port from 1 to 65535 or none, such as https://example.com:8443/a.deb";
+	return "must be a URL such as https://example.com/a.deb";
+}
+
 int
 url_from_target(struct arena *a, struct str scheme, struct str authority, struct str target, struct url *u)
 {

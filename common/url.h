@@ -14,6 +14,7 @@ struct url {
 
 /* 0, or -ERR_BAD_REQUEST: userinfo, fragment, empty host, bad port, a byte that may not stand there. Copies into the arena. */
 int url_parse(struct arena *, struct str text, struct url *);
+const char *url_problem(struct str text); /* in words, of what url_parse does not take: "must begin with http:// or https://" */
 /* The same from an origin-form target ("/path?query" or "*") below a known scheme and authority ("host[:port]"). */
 int url_from_target(struct arena *, struct str scheme, struct str authority, struct str target, struct url *);
 /* "host:port", "host", "[v6]:port", "[v6]"; *port is left as it was when there is none. -ERR_BAD_REQUEST otherwise. */

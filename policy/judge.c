@@ -331,11 +331,25 @@ head_matches(const struct held *s, const struct facts *x, const struct headers *
 	int64_t length;
 	if (s->meta->status != 200)
 		return false;
-	if (x->etag.n && s->x.etag.n && !str_eq(x->etag, s->x.etag))
-		return false;
-	if (x->last_modified.n && s->x.last_modified.n && !str_eq(x->last_modified, s->x.last_modified))
+	/* A validator that the stored one has not matches nothing; laid over it, old bytes would be confirmed by the tag of new ones. */
+	if ((x->etag.n && !str_eq(x->etag, s->x.etag)) || (x->last_modified.n && !str_eq(x->last_modified, s->x.last_modified)))
 		return false;
 	return http_content_length(h, &length) == 0 && (length < 0 || s->meta->content_size < 0 || length == s->meta->content_size);
+}
+
+/* 3.5, of a renewal: what was said to who has credentials is nothing for all others, unless it says so. */
+static bool
+for_all(const struct judge_options *o, bool authorized, const struct facts *x)
+{
+	return !authorized || !o->shared || storable_shared(&x->cc);
+}
+
+bool
+judge_renews(const struct judge_options *o, const struct http_request *req, const struct meta *freshened)
+{
+	struct facts x;
+	facts_for(o, &freshened->headers, &x);
+	return for_all(o, headers_has(&req->headers, STR("authorization")), &x);
 }
 
 enum outcome
@@ -358,7 +372,7 @@ judge_response(const struct judge_options *o, const struct plan *plan, const str
 	    stands_in(o, plan, &w, &s, resp->status))
 		return OUTCOME_SERVE_STALE;
 	if (req->method == METHOD_HEAD) {
-		if (!stored || !s.fits || resp->status != 200)
+		if (!stored || !s.fits || resp->status != 200 || !for_all(o, w.authorized, &x))
 			return OUTCOME_RELAY;
 		return head_matches(&s, &x, &resp->headers) ? OUTCOME_FRESHEN : OUTCOME_INVALIDATE;
 	}

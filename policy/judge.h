@@ -93,6 +93,8 @@ void judge_meta(const struct judge_options *, const struct plan *, const struct 
  * which say how the stored bytes are to be read, and hop-by-hop fields. The new
  * fields are copied into the arena; the old ones point where they did. */
 void judge_freshen(const struct judge_options *, struct meta *stored, const struct http_response *, int64_t request_time, int64_t response_time, struct arena *);
+/* RFC 9111 3.5: may what judge_freshen made be stored, or is it for this client alone, whose credentials were asked with? */
+bool judge_renews(const struct judge_options *, const struct http_request *, const struct meta *freshened);
 /* The conditional request of RFC 9111 4.3.1 for what is stored: If-None-Match and/or If-Modified-Since put into headers (the
  * client's own conditionals and Range are taken out). stored NULL: these are only taken out, for a fetch of the whole. */
 void judge_conditional(const struct meta *stored, struct headers *request_headers);

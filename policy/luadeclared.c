@@ -39,7 +39,7 @@ note_line(lua_State *L)
 	lua_Debug ar;
 	const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
 	for (int i = 0; i < DECLARED_N; i++)
-		if (strcmp(declared[i].name, name) == 0 && lua_getstack(L, 1, &ar) && lua_getinfo(L, "l", &ar))
+		if ((strcmp(declared[i].name, name) == 0 || (declared[i].as && strcmp(declared[i].as, name) == 0)) && lua_getstack(L, 1, &ar) && lua_getinfo(L, "l", &ar))
 			f->lines[i] = ar.currentline > 0 ? ar.currentline : 1;
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_settop(L, 3);
@@ -214,6 +214,11 @@ run(lua_State *L)
 		any |= global(L, declared[i].name) != LUA_TNIL;
 		lua_settop(L, 0);
 	}
+	if (global(L, declared[DECLARED_KEYS].as) != LUA_TNIL) { /* as in the other syntax: it would be ignored */
+		b->line = b->f->lines[DECLARED_KEYS];
+		wrong(L, b, "key_rules: is called cache_key_rules in a program");
+	}
+	lua_settop(L, 0);
 	b->line = 1;
 	if (!any)
 		wrong(L, b, "declares nothing: must have one of rules, resolver, cache_key_rules, cache_key, refresh_patterns, include_defaults, default_policy");

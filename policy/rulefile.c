@@ -156,9 +156,73 @@ type_in(struct reading *f, const config_setting_t *group, const char *what, bool
 /* One more in a list that doubles. */
 #define GROW(v, n) do { if (((n) & ((n) - 1)) == 0) (v) = xrealloc((v), ((n) ? (n) * 2 : 1) * sizeof(*(v))); } while (0)
 
+/* Hosts are names and addresses, IPv6 without brackets. */
+static bool
+in_hosts(const char *text)
+{
+	return !text[strcspn(text, "/?#@*[] \t")] && (!strchr(text, ':') || !text[strspn(text, "0123456789abcdefABCDEF:.")]);
+}
+
+static bool
+begins_urls(const char *text)
+{
+	static const struct { struct str scheme; const char *port; } schemes[] = { { STR("http://"), ":80/" }, { STR("https://"), ":443/" } };
+	for (unsigned i = 0; i < 2; i++) {
+		struct str begin = str_upto(str_c(text), schemes[i].scheme.n);
+		if (str_caseeq(begin, schemes[i].scheme)) {
+			const char *path = strchr(text + begin.n, '/'), *port = strstr(text, schemes[i].port);
+			return !port || !path || port + strlen(schemes[i].port) - 1 != path; /* that is not said in a URL */
+		}
+		if (str_casestarts(schemes[i].scheme, begin))
+			return true;
+	}
+	return false;
+}
+
+/* Why nothing can match this, or NULL. A rule for secrets that says nothing of anything must not look like one that protects them. */
+static const char *
+vain(enum rule_kind kind, const char *text, const char *other)
+{
+	static const char host[] = "must be a host, or part of one, without scheme, port and path: corp.example";
+	const char *suffix = text + (text[0] == '*' && text[1] == '.');
+	switch (kind) {
+	case RULE_Prefix:
+		return begins_urls(text) ? NULL : "no URL begins so: must begin with http:// or https:// and a host, without the scheme's own port";
+	case RULE_HostSuffix:
+		return in_hosts(suffix) && *suffix ? NULL : host;
+	case RULE_HostPrefix:
+		return in_hosts(text) ? NULL : host;
+	case RULE_HostContains:
+		return in_hosts(text) && in_hosts(other ? other : "") ? NULL : host;
+	case RULE_Method:
+		if (!field_name_valid(str_c(text)))
+			return "is no method: must be one such as GET";
+		for (const char *p = text; *p >= 'a' && *p <= 'z'; p++)
+			if (!p[1])
+				return "methods are written in capital letters (RFC 9110 9.1): GET";
+		return NULL;
+	case RULE_HeaderEquals:
+	case RULE_HeaderContains:
+	case RULE_HeaderMatches:
+		return field_name_valid(str_c(other)) ? NULL : "the name is not that of a field: must be one such as Accept";
+	default:
+		return NULL;
+	}
+}
+
+static bool
+can_match(struct reading *f, const config_setting_t *at, enum rule_kind kind, const char *text, const char *other)
+{
+	const char *why = vain(kind, text, other);
+	const bool header = kind >= RULE_HeaderEquals && kind <= RULE_HeaderMatches, excludes = other && !header && in_hosts(text);
+	return !why || wrong(f, at, "%s = %.100s: %s", header ? "name" : excludes ? "exclude" : config_setting_name(at) ? config_setting_name(at) : "match", header || excludes ? other : text, why);
+}
+
 static void
 rule_add(struct reading *f, const struct rule *r, const config_setting_t *at)
 {
+	if (!can_match(f, at, r->kind, r->text, r->other))
+		return;
 	f->regexes += r->kind == RULE_Regex || r->kind == RULE_HeaderMatches;
 	if (f->rules_n >= RULES_MAX || f->regexes > REGEXES_MAX) {
 		wrong(f, at, "too many rules: at most %d, of them %d regular expressions", RULES_MAX, REGEXES_MAX);
@@ -278,6 +342,8 @@ key_rule(struct reading *f, const config_setting_t *group)
 	if (!only_these(f, group, "a key rule", " type match pattern rewrite "))
 		return;
 	k.text = text_in(f, group, "a key rule", "match", true);
+	if (k.text)
+		can_match(f, config_setting_get_member(group, "match"), k.kind, k.text, NULL);
 	k.pattern = text_in(f, group, "a key rule", "pattern", false);
 	if (!f->problem[0] && !config_setting_get_member(group, "rewrite"))
 		wrong(f, group, "a key rule has no rewrite: must be rewrite = \"...\";");

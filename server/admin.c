@@ -80,9 +80,15 @@ static bool has_token(const struct http_request *req)
 
 static bool may_change(const struct client *c, const struct http_request *req) { return c->trusted || has_token(req); }
 
+/* A page of a stranger's in a browser on this machine may ask for what it likes here, and read the answer when its name resolves to us. */
+static bool names_us(struct str host)
+{
+	return url_is_ip(host, NULL) || str_caseeq(host, STR("localhost")) || str_caseeq(host, str_c(heritage.hostname));
+}
+
 static bool may_debug(const struct client *c, const struct http_request *req)
 {
-	if (c->local && !headers_has(&req->headers, STR("Via"))) /* a client of the proxy that asks for this port through it is not local */
+	if (c->local && !headers_has(&req->headers, STR("Via")) && names_us(req->url.host)) /* a client of the proxy that asks for this port through it is not local */
 		return true;
 	return may_change(c, req);
 }

@@ -2,6 +2,7 @@
 #include "bans.h"
 #include <stdio.h>
 #include <string.h>
+#include "../common/err.h"
 #include "../common/hash.h"
 #include "../common/shm.h"
 
@@ -19,6 +20,7 @@ struct bans {
 	struct shm_lock lock;
 	_Atomic uint32_t used;       /* slots that are not free */
 	struct slot slots[BANS_MAX];
+	struct { _Atomic uint64_t tag; _Atomic int64_t at; } alive[BANS_ALIVE]; /* no lock: half a pair is at worst a failure too few or too many */
 };
 
 struct name { char text[sizeof ((struct ban *)0)->origin]; uint64_t tag; };
@@ -172,10 +174,25 @@ static bool bans_it(struct slot *s, const struct bans_limits *l, int64_t now)
 	return ++s->failures >= l->failures;
 }
 
-bool bans_failed(struct bans *b, const struct bans_limits *l, const struct url *u, int err, const char *problem, bool probe, int64_t now, struct ban *now_banned)
+void bans_answered(struct bans *b, const struct url *u, int64_t now)
 {
 	struct name n;
 	if (!name_of(u, &n))
+		return;
+	atomic_store_explicit(&b->alive[n.tag >> 8 & (BANS_ALIVE - 1)].tag, n.tag, memory_order_relaxed);
+	atomic_store_explicit(&b->alive[n.tag >> 8 & (BANS_ALIVE - 1)].at, now, memory_order_relaxed);
+}
+
+static bool answers_others(const struct bans *b, const struct name *n, int64_t window_ms, int64_t now)
+{
+	const size_t i = n->tag >> 8 & (BANS_ALIVE - 1);
+	return atomic_load_explicit(&b->alive[i].tag, memory_order_relaxed) == n->tag && now - atomic_load_explicit(&b->alive[i].at, memory_order_relaxed) <= window_ms;
+}
+
+bool bans_failed(struct bans *b, const struct bans_limits *l, const struct url *u, int err, const char *problem, bool probe, int64_t now, struct ban *now_banned)
+{
+	struct name n;
+	if (!name_of(u, &n) || (err == -ERR_ORIGIN_TIMEOUT && !probe && answers_others(b, &n, l->window_ms, now)))
 		return false;
 	shm_lock(&b->lock);
 	struct slot *s = find(b, &n);

@@ -39,6 +39,10 @@ enum bans_answer { BANS_GO, BANS_PROBE, BANS_DOWN };
 enum bans_answer bans_ask(struct bans *, const struct url *, int64_t now, struct ban *why);
 /* What stands there, when it is down; false: nothing. Changes nothing. */
 bool bans_why(struct bans *, const struct url *, int64_t now, struct ban *why);
+/* It answered somebody: for window_ms from then on a request that it does not answer in time says something of that URL, and nothing of the
+ * origin. Else two requests for one that hangs would have it banned for all. */
+void bans_answered(struct bans *, const struct url *, int64_t now);
+#define BANS_ALIVE 1024            /* origins of which this is remembered, more or less: two in one place drive each other out */
 /* It could not be reached. true: this began a ban or made it longer, *now_banned says which. */
 bool bans_failed(struct bans *, const struct bans_limits *, const struct url *, int err, const char *problem, bool probe, int64_t now, struct ban *now_banned);
 /* It answered. true: this ended a ban. */

@@ -277,7 +277,7 @@ bool cmd_request(struct arena *a, struct str query, struct http_request *req, co
 		if (str_eq(name, STR("url"))) {
 			has_url = true;
 			if (url_parse(a, value, &req->url) < 0)
-				*problem = arena_printf(a, "%.*s: must be a URL such as https://example.com/a.deb", STRP(value)).p;
+				*problem = arena_printf(a, "%.*s: %s", STRP(value), url_problem(value)).p;
 		} else if (str_eq(name, STR("method"))) {
 			req->method = http_method(value);
 			req->method_name = value;

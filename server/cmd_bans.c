@@ -17,6 +17,14 @@ void page_lift(const struct cmd_place *place, const struct http_request *req, st
 		cmd_say(a, out, 400, "what? It needs an origin such as https://example.com:443, a host, or all");
 		return;
 	}
+	struct url u;
+	if (str_has(what, STR("://"))) { /* however its port is said, or not */
+		if (url_parse(a, what, &u) < 0 || u.path.n > 1 || u.query.p != NULL) {
+			cmd_say(a, out, 400, "%.*s: must be a host such as example.com, or an origin such as https://example.com:443", (int)(what.n < 300 ? what.n : 300), what.p);
+			return;
+		}
+		what = arena_printf(a, "%.*s://%s%.*s%s:%u", STRP(u.scheme), str_has(u.host, STR(":")) ? "[" : "", STRP(u.host), str_has(u.host, STR(":")) ? "]" : "", u.port);
+	}
 	unsigned n = place->bans != NULL ? bans_lift(place->bans, what) : 0;
 	log_info("bans of %.*s are lifted: %u", (int)(all ? 3 : what.n), all ? "all" : what.p, n);
 	if (n > 0 || all)

@@ -370,7 +370,8 @@ static void about_variants(struct facts *f, const struct cmd_place *place, const
 	fact_n(f, "count", v.n, "");
 }
 
-static bool about_origin(struct facts *f, const struct cmd_place *place, const struct url *u)
+/* refused: would it fail at once what must go there? After the ban's end the first request may. */
+static bool about_origin(struct facts *f, const struct cmd_place *place, const struct url *u, bool *refused)
 {
 	struct ban why;
 	bool down = place->bans != NULL && origin_down(u);
@@ -378,15 +379,17 @@ static bool about_origin(struct facts *f, const struct cmd_place *place, const s
 	fact_z(f, "instance", place->fills != NULL ? "runs" : "does not run: nothing is known of bans");
 	if (str_eq(u->scheme, STR("https")) && passthrough_matches(&conf()->tls_passthrough, u->host))
 		fact_z(f, "tls passthrough", "its connections are not opened, so nothing of this applies");
+	*refused = false;
 	fact_is(f, "banned", down);
 	if (down && bans_why(place->bans, u, clock_mono(), &why)) {
+		*refused = why.left_ms > 0 || why.probed;
 		fact_n(f, "ban left", why.left_ms > 0 ? (why.left_ms + 999) / 1000 : 0, "s");
 		fact_z(f, "last failure", why.problem);
 	}
 	return down;
 }
 
-static void about_verdict(struct facts *f, const struct judgement *j)
+static void about_verdict(struct facts *f, const struct judgement *j, bool refused)
 {
 	static const char *const words[] = {
 #define X(name, text) text,
@@ -398,6 +401,9 @@ static void about_verdict(struct facts *f, const struct judgement *j)
 	fact_z(f, "so it is", words[j->verdict]);
 	fact_z(f, "reason", reason_name(j->reason));
 	fact_z(f, "because", j->reason < sizeof reason_words / sizeof *reason_words && reason_words[j->reason] != NULL ? reason_words[j->reason] : reason_name(j->reason));
+	if (refused && (j->verdict == VERDICT_FETCH || j->verdict == VERDICT_REVALIDATE || j->verdict == VERDICT_PASS))
+		fact_z(f, "but", j->age_s >= 0 && j->stale_on_error ? "the origin is banned, so it is not asked: what is stored is served" :
+		                                                      "the origin is banned, so it is not asked: the request fails at once");
 	if (*forward_name(j->forward))
 		fact_z(f, "fwd", forward_name(j->forward));
 	if (j->verdict == VERDICT_REVALIDATE || j->verdict == VERDICT_FETCH)
@@ -448,6 +454,7 @@ void page_explain(const struct cmd_place *place, const struct http_request *aske
 	struct worker *w = arena_zalloc(a, sizeof *w);
 	struct facts f = { .t = { .arena = a }, .json = wants_json(a, asked->url.query), .first_section = true };
 	const char *problem;
+	bool refused;
 	r->arena = a;
 	if (!cmd_request(a, asked->url.query, &r->http, &problem)) {
 		cmd_say(a, out, 400, "%s", problem);
@@ -461,11 +468,11 @@ void page_explain(const struct cmd_place *place, const struct http_request *aske
 	about_rule(&f, &r->plan);
 	about_key(&f, &r->plan, r->http.url.text);
 	struct facts origin = { .t = { .arena = a }, .json = f.json };
-	judge(r, &opt, about_origin(&origin, place, &r->http.url));
+	judge(r, &opt, about_origin(&origin, place, &r->http.url, &refused));
 	about_stored(&f, place, r, &opt);
 	about_variants(&f, place, &r->plan);
 	page_add(&f.t, (struct str){ origin.t.p, origin.t.n });
-	about_verdict(&f, &r->judgement);
+	about_verdict(&f, &r->judgement, refused);
 	if (f.json)
 		page_addz(&f.t, "\n  }\n}\n");
 	page_finish(out, 200, f.json ? STR("application/json") : STR("text/plain; charset=utf-8"), &f.t);

@@ -83,6 +83,8 @@ void origin_failed(const struct url *u, int err, const char *problem, bool probe
 void origin_worked(const struct url *u)
 {
 	struct ban was;
+	if (is_on())
+		bans_answered(heritage.shared.bans, u, clock_mono());
 	if (bans_worked(heritage.shared.bans, u, &was))
 		log_info("%s answers again: it is no longer banned", was.origin);
 }

@@ -468,7 +468,9 @@ static bool judged(struct fetching *f)
 		meta_copy(&out->meta, ask->stored, a);
 		judge_freshen(&opt, &out->meta, &out->response, f->requested, answered, a);
 		httpc_end(&f->xfer);
-		if (f->fill == NULL) { /* nobody can be made to wait for it: so the client does, whose next request shall find it */
+		if (!judge_renews(&opt, ask->request, &out->meta))
+			release(&f->fill, -ERR_UNSHAREABLE, UNSHAREABLE_MS);
+		else if (f->fill == NULL) { /* nobody can be made to wait for it: so the client does, whose next request shall find it */
 			pool_blocking(ask->worker->pool);
 			if (!is_outdated(out->meta.id, ask->version) && metadata_store(ask->worker->metadata, &out->meta) == 0)
 				forget_outdated(ask->worker, out->meta.id, ask->version);

@@ -40,6 +40,15 @@ static bool address_matches(struct str pattern, const struct address *host)
 	return str_u64(bits_text, v4 ? 32 : 128, &bits) && same_bits(&net, host, (unsigned)bits + (v4 ? 96 : 0));
 }
 
+bool passthrough_network(struct str pattern)
+{
+	struct address net;
+	struct str bits_text = pattern, net_text = str_cut(&bits_text, '/');
+	uint64_t bits;
+	bool v4;
+	return net_text.n < pattern.n && address_parse(net_text, &net, &v4) && str_u64(bits_text, v4 ? 32 : 128, &bits);
+}
+
 static bool name_matches(struct str pattern, struct str host)
 {
 	if (str_eq(pattern, STR("*")))

@@ -11,12 +11,19 @@ const char *const purge_names[PURGE_KINDS] = { [PURGE_URL] = "url", [PURGE_PREFI
 
 static bool is_pattern(struct str host) { return str_has(host, STR("*")) || str_has(host, STR("/")) || str_starts(host, STR(".")); }
 
-static bool host_valid(struct str host)
+/* What could never be that of a host is a mistake, and would look as if nothing were stored. */
+static bool host_valid(struct str pattern)
 {
-	for (size_t i = 0; i < host.n; i++)
-		if ((unsigned char)host.p[i] <= ' ' || host.p[i] == '@' || host.p[i] == 0x7f)
-			return false;
-	return host.n > 0 && !str_has(host, STR("//"));
+	struct str name = pattern, host;
+	unsigned port = 0;
+	bool v6 = false;
+	if (str_eq(pattern, STR("*")) || passthrough_network(pattern) || (url_is_ip(pattern, &v6) && v6))
+		return true;
+	if (str_starts(name, STR("*.")))
+		name = str_from(name, 2);
+	else if (str_starts(name, STR(".")))
+		name = str_from(name, 1);
+	return !str_has(name, STR("*")) && url_authority(name, &host, &port) == 0 && port == 0;
 }
 
 int purge_parse(struct arena *a, enum purge_kind kind, struct str text, struct purge *p, const char **problem)
@@ -26,7 +33,7 @@ int purge_parse(struct arena *a, enum purge_kind kind, struct str text, struct p
 	switch (kind) {
 	case PURGE_URL:
 		if (url_parse(a, text, &p->url) < 0)
-			*problem = "must be a URL such as https://example.com/a.deb";
+			*problem = url_problem(text);
 		break;
 	case PURGE_PREFIX:
 		if (text.n > PURGE_PREFIX_MAX)
@@ -36,7 +43,7 @@ int purge_parse(struct arena *a, enum purge_kind kind, struct str text, struct p
 		break;
 	case PURGE_HOST:
 		if (!host_valid(text))
-			*problem = "must be a host such as example.com, *.example.com or 192.0.2.7, without scheme, port and path";
+			*problem = "must be a host such as example.com, *.example.com or 192.0.2.7, without scheme, port and path, or a network such as 192.0.2.0/24";
 		break;
 	case PURGE_ALL:
 	case PURGE_KINDS:

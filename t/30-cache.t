@@ -115,6 +115,16 @@ subtest 'what must not be stored is not' => sub {
 	}
 	twice('/auth-public', '-H', 'Authorization: Bearer x');
 	is $origin->hits('/auth-public'), 1, 'public allows it in spite of Authorization (RFC 9111 3.5)';
+	$origin->set('/renewed' => { cc => 'max-age=1', etag => '"r"', body => 'for all', conditional => 1 });
+	get('/renewed');
+	$origin->set('/renewed' => { cc => 'max-age=1000', etag => '"r"', body => 'for all', conditional => 1, headers => ['X-User' => 'alice'] });
+	my $hers = get('/renewed', '-H', 'Authorization: Bearer x');
+	is $hers->header('X-User'), 'alice', 'a validation with credentials answers who has them';
+	is $origin->hits('/renewed', 304), 1, '… by a 304';
+	is get('/renewed', '-H', 'Cache-Control: only-if-cached, max-stale')->header('X-User'), undef, '… but what it said is nobody else\'s';
+	$hers = get('/renewed', '-I', '-H', 'Authorization: Bearer x');
+	is $hers->header('X-User'), 'alice', '… and so is what a HEAD with credentials said';
+	is get('/renewed', '-H', 'Cache-Control: only-if-cached, max-stale')->header('X-User'), undef, '… which is not stored either';
 	my @stored = grep { -f } glob $proxy->state_dir . '/store/*/*/*/*/*';
 	unlike join('', map { slurp($_) } @stored), qr/never|mine|for one/, 'nothing of them is on the disk';
 };

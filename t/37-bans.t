@@ -69,6 +69,20 @@ subtest 'an origin that is mute' => sub {
 	$proxy->stop;
 };
 
+# Else any client could have it banned for all: two requests for what hangs, every two seconds.
+subtest 'one URL that hangs is no origin that is away' => sub {
+	my $origin = origin('/well' => { cc => 'no-store', body => 'well' }, '/hangs' => { pause_after => -1 });
+	my $proxy = proxy(workers => 2, upstream_read_timeout => 1);
+	my @c = map { $proxy->curl_bg($origin->url("/hangs?$_")) } 1 .. 3;
+	my $well = 0;
+	while (grep { $_->running } @c) { $well += $proxy->curl($origin->url('/well'))->status != 200 }
+	is $_->wait->status, 504, 'it is given up' for @c;
+	is $proxy->curl($origin->url('/well'))->body, 'well', '… and others are answered all the while';
+	is $well, 0, '… all of them';
+	is $proxy->metrics->{bans}, 0, '… for it is not banned';
+	$proxy->stop;
+};
+
 subtest 'an origin whose certificate cannot be trusted' => sub {
 	my $origin = origin(tls => 'expired', '/x' => { body => 'x' });
 	my $proxy = proxy(workers => 1);

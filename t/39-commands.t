@@ -45,7 +45,7 @@ subtest 'help, and arguments that are wrong' => sub {
 		is +(cmd($name, '--help'))[1], $own, "… is $name --help";
 	}
 	for ([['explian'], qr/explian: there is no such command; there are .*\bexplain\b/], [['help', 'me'], qr/no command me/],
-	     [['explain'], qr/A URL is missing/], [['explain', 'http://a.test/', 'http://b.test/'], qr/one URL at a time/], [['explain', 'a.test'], qr/a\.test: must be a URL such as/],
+	     [['explain'], qr/A URL is missing/], [['explain', 'http://a.test/', 'http://b.test/'], qr/one URL at a time/], [['explain', 'a.test'], qr/a\.test: must be a URL that begins with http/],
 	     [['explain', '-H', 'x', 'http://a.test/'], qr/x: must be a header field such as/], [['explain', '--client', 'me', 'http://a.test/'], qr/me: must be an address/],
 	     [['explain', '--jsno', 'http://a.test/'], qr/--jsno: there is no such option/], [['get'], qr/A URL is missing/], [['get', 'x'], qr/x: must be a URL/],
 	     [['get', '-o'], qr/-o: needs a value/], [['purge'], qr/needs a URL, --prefix, --host or --all/], [['purge', '--all', 'http://a.test/'], qr/at a time/],
@@ -270,12 +270,15 @@ subtest 'bans' => sub {
 	$proxy->curl("$there/$_") for 1 .. 2;
 	does(qr/^\Q$there\E +\d+\.\d s left of 60 /m, 0, 'with what is banned', 'bans', 'list');
 	is told("$there/x")->{origin}{banned}, JSON::PP::true, '… as explain says';
+	like told("$there/x")->{verdict}{but} // '', qr/the origin is banned, so it is not asked: the request fails at once/, '… and what comes of it';
+	does(qr/must be a host such as example.com, or an origin/, 64, 'a URL is no origin', 'bans', 'lift', "$there/x");
 	does(qr/no failure of 192\.0\.2\.1 is known/, 1, 'another host', 'bans', 'lift', '192.0.2.1');
 	is $proxy->metrics->{origins_banned}, 1, '… changes nothing';
 	does(qr/^1 lifted$/m, 0, 'lifted', 'bans', 'lift', $there);
 	is $proxy->metrics->{origins_banned}, 0, '… it is not banned';
 	$proxy->curl("$there/$_") for 1 .. 2;
 	does(qr/^1 lifted$/m, 0, 'by its host', 'bans', 'lift', '127.0.0.1');
+	does(qr/no failure of http:..192\.0\.2\.1:80 is known/, 1, 'an origin without its port is one', 'bans', 'lift', 'http://192.0.2.1/');
 	does(qr/^0 lifted$/m, 0, 'all of none', 'bans', 'lift', '--all');
 };
 
@@ -294,6 +297,8 @@ subtest 'who may' => sub {
 	ok !$proxy->curl("$u/token")->hit, '… and it is gone';
 	is $ask->('POST', '/purge', 'Authorization: Bearer open sesame'), 400, 'but what?';
 	is $ask->('GET', "/debug/explain?url=$u/token"), 200, 'to explain is for this machine';
+	is $ask->('GET', "/debug/explain?url=$u/token", 'Host: rebound.example'), 404, '… but not for a page in a browser here whose own name leads to us';
+	is $ask->('GET', "/debug/explain?url=$u/token", 'Host: localhost:1'), 200, '… under a name of ours';
 	is $proxy->curl('-X', 'POST', "http://127.0.0.1:" . $proxy->health . '/purge?all=1')->status, 405, 'through the proxy: no';
 };
 

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "../../common/clock.h"
@@ -854,6 +855,13 @@ test_limits(void)
 		ok(!*rows[i].problem ? !o.problem[0] : strstr(o.problem, rows[i].problem) != NULL, "… in words: %s", o.problem);
 		arena_fini(&o.a);
 	}
+	snprintf(url, sizeof url, "http://127.0.0.1:%u/count", origin.port);
+	struct httpc_request upload = { .method = STR("POST"), .url = str_c(url), .body_length = 10, .connect_timeout_ms = 5000, .total_timeout_ms = 200 };
+	if (httpc_begin(engine, &upload, &x) == 0) {
+		take_reply(&x, &o);
+		is_int(o.r, -ERR_BUSY, "who waits for the rest of a request is not slow, also by the total limit: %s", o.problem);
+		arena_fini(&o.a);
+	}
 	snprintf(url, sizeof url, "http://127.0.0.1:%u/big", origin.port);
 	struct httpc_request q = { .method = STR("GET"), .url = str_c(url), .body_length = -1, .low_speed = 100000, .low_speed_ms = 200, .buffer = 65536 };
 	if (httpc_begin(engine, &q, &x) == 0) {
@@ -862,6 +870,31 @@ test_limits(void)
 		is_int(o.end, 0, "what the caller holds up is not the origin's slowness: %s", o.problem);
 		arena_fini(&o.a);
 	}
+}
+
+/* What we have too much of does not speak against the origin: it would be banned for all (server/failover.c). */
+static void
+test_exhausted(void)
+{
+	struct reply o;
+	struct rlimit all, none;
+	char problem[256];
+	SSL *ssl = NULL;
+	int fd = -1;
+	getrlimit(RLIMIT_NOFILE, &all);
+	none = (struct rlimit){ .rlim_cur = 3, .rlim_max = all.rlim_max };
+	struct httpc_request q = { .method = STR("GET"), .url = STR("http://127.0.0.1:9/"), .body_length = -1, .connect_timeout_ms = 5000, .fresh_connection = true };
+	struct xfer *x;
+	setrlimit(RLIMIT_NOFILE, &none);
+	int began = httpc_begin(engine, &q, &x);
+	if (began == 0)
+		take_reply(&x, &o);
+	int dialled = httpc_connect(engine, STR("127.0.0.1"), 9, false, clock_mono() + 2000, &fd, &ssl, problem);
+	setrlimit(RLIMIT_NOFILE, &all);
+	is_int(began == 0 ? o.r : began, -ERR_BUSY, "without a descriptor it is not the origin that cannot be connected to: %s", o.problem);
+	is_int(dialled, -ERR_BUSY, "… for tunnels neither: %s", problem);
+	if (began == 0)
+		arena_fini(&o.a);
 }
 
 static void
@@ -1011,6 +1044,7 @@ main(void)
 	test_cancel();
 	test_failures();
 	test_limits();
+	test_exhausted();
 	httpc_stop(&engine);
 	ok(engine == NULL, "the engine stops");
 	test_idle();

@@ -249,6 +249,7 @@ functions(void)
 static const struct { const char *text, *problem; } bad[] = {
 	{ "x = = 1", "f.lua:1: unexpected symbol near '='" },
 	{ "\n\nif true then", "f.lua:3: 'end' expected near <eof>" },
+	{ "resolver = function() end\nkey_rules = { }", "f.lua:2: key_rules: is called cache_key_rules in a program" },
 	{ "", "f.lua:1: declares nothing: must have one of rules, resolver, cache_key_rules, cache_key, refresh_patterns, include_defaults, default_policy" },
 	{ "resolve = function() end", "f.lua:1: declares nothing: must have one of rules, resolver, cache_key_rules, cache_key, refresh_patterns, include_defaults, default_policy" },
 	{ "local x\nx.y = 1", "f.lua:2: attempt to index a nil value (local 'x')" },
@@ -264,7 +265,7 @@ static const struct { const char *text, *problem; } bad[] = {
 	{ "rules = { type = 'Prefix' }", "f.lua:1: rules: must be a list of tables: { { type = ... }, { type = ... } }" },
 	{ "rules = { {} }", "f.lua:1: rules[1]: is an empty table: must be { type = ... }" },
 	{ "rules = { { type = 'Pfx' } }", "f.lua:1: rules[1]: type = Pfx: must be one of Prefix, Suffix, HostPrefix, HostContains, HostSuffix, PathContains, UrlContains, Regex, Method, Header, Client, Callable" },
-	{ "rules = { { type = 'Prefix', match = 'x', policy = 'NoCache' }, { type = 'Prefix', match = 'x', policy = 'No' } }", "f.lua:1: rules[2]: policy = No: must be NoCache, NoRefresh, Standard, StaleIfError or AlwaysUpstream" },
+	{ "rules = { { type = 'Prefix', match = 'http', policy = 'NoCache' }, { type = 'Prefix', match = 'x', policy = 'No' } }", "f.lua:1: rules[2]: policy = No: must be NoCache, NoRefresh, Standard, StaleIfError or AlwaysUpstream" },
 	{ "rules = { { type = 'Prefix', match = 'x', policy = print } }", "f.lua:1: rules[1]: policy: cannot be a function" },
 	{ "rules = { { type = 'Prefix', match = { { 'x' } }, policy = 'NoCache' } }", "f.lua:1: rules[1]: it: cannot be a table" },
 	{ "rules = { { type = 'Prefix', match = 'x\\0y', policy = 'NoCache' } }", "f.lua:1: rules[1]: match: has a NUL byte" },

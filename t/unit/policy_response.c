@@ -108,6 +108,9 @@ static const struct { enum http_method method; enum policy policy; int stored_st
 	{ METHOD_HEAD, STD, 200, "Last-Modified: @-5", 200, "Last-Modified: @-4", OUTCOME_INVALIDATE, "4.3.5: it has changed" },
 	{ METHOD_HEAD, STD, 200, "ETag: \"a\"", 200, "ETag: \"a\"\nContent-Length: 11", OUTCOME_INVALIDATE, "4.3.5: its length has" },
 	{ METHOD_HEAD, STD, 200, "ETag: \"a\"", 200, "ETag: \"a\"\nContent-Length: 10", OUTCOME_FRESHEN, "4.3.5: its length has not" },
+	{ METHOD_HEAD, STD, 200, "", 200, "ETag: \"b\"", OUTCOME_INVALIDATE, "4.3.5: a validator was received that what is stored does not have: it must not get it" },
+	{ METHOD_HEAD, STD, 200, "ETag: \"a\"", 200, "ETag: \"a\"\nLast-Modified: @-4", OUTCOME_INVALIDATE, "4.3.5: any of them" },
+	{ METHOD_HEAD, STD, 200, "ETag: \"a\"\nLast-Modified: @-4", 200, "ETag: \"a\"", OUTCOME_FRESHEN, "4.3.5: but only those that were received" },
 	{ METHOD_HEAD, STD, 200, "ETag: \"a\"", 410, "Cache-Control: max-age=10", OUTCOME_RELAY, "4.3.5 speaks of a 200" },
 	{ METHOD_HEAD, STD, 200, "ETag: \"a\"", 503, "", OUTCOME_SERVE_STALE, "4.3.3 holds for HEAD" },
 };
@@ -155,6 +158,29 @@ main(void)
 		resp = response_of(&a, renewing[i].status, renewing[i].fields);
 		is_int(judge_response(&shared_cache, &plan, &req, &m, &resp, (T0 + 100) * 1000), renewing[i].out, "renew: %s", renewing[i].why);
 	}
+	/* RFC 9111 3.5: renewals that were asked for with credentials */
+	static const struct { const char *asked, *stored; int status; const char *fields; bool all; const char *why; } with_credentials[] = {
+		{ "", "", 304, "", true, "without credentials: everybody's" },
+		{ "Authorization: x", "", 304, "", false, "with them: nobody else's" },
+		{ "Authorization: x", "Cache-Control: max-age=9", 304, "X-User: me", false, "… and its fields neither" },
+		{ "Authorization: x", "Cache-Control: public", 304, "", true, "… unless what is stored is said to be for all" },
+		{ "Authorization: x", "", 304, "Cache-Control: s-maxage=9", true, "… or what came" },
+		{ "Authorization: x", "Cache-Control: public", 304, "Cache-Control: max-age=9", false, "… which is the last word" },
+	};
+	EACH(with_credentials) {
+		plan.policy = POLICY_Standard;
+		req = request_of(&a, METHOD_GET, "http://h/p?q", with_credentials[i].asked);
+		m = stored_of(&a, "", 200, with_credentials[i].stored);
+		resp = response_of(&a, with_credentials[i].status, with_credentials[i].fields);
+		judge_freshen(&shared_cache, &m, &resp, (T0 + 100) * 1000, (T0 + 100) * 1000, &a);
+		is_int(judge_renews(&shared_cache, &req, &m), with_credentials[i].all, "3.5: %s", with_credentials[i].why);
+	}
+	req = request_of(&a, METHOD_HEAD, "http://h/p?q", "Authorization: x");
+	m = stored_of(&a, "", 200, "ETag: \"a\"");
+	resp = response_of(&a, 200, "ETag: \"a\"\nX-User: me");
+	is_int(judge_response(&shared_cache, &plan, &req, &m, &resp, (T0 + 100) * 1000), OUTCOME_RELAY, "3.5: a HEAD with credentials renews nothing");
+	resp = response_of(&a, 200, "ETag: \"b\"");
+	is_int(judge_response(&shared_cache, &plan, &req, &m, &resp, (T0 + 100) * 1000), OUTCOME_RELAY, "… and makes nothing out of date");
 	EACH(invalidating) {
 		struct url also[2];
 		unsigned n;

@@ -139,6 +139,15 @@ static const struct { const char *url, *key, *id; } keyed[] = {
 };
 
 static const struct { const char *text, *problem; } bad[] = {
+	/* what nothing can match */
+	{ "rules = ( { type = \"Prefix\"; match = \"h.example/x\"; policy = \"NoCache\"; } );", "f:1: match = h.example/x: no URL begins so: must begin with http:// or https:// and a host, without the scheme's own port" },
+	{ "rules = ( { type = \"Prefix\"; match = \"https://h.example:443/x\"; policy = \"NoCache\"; } );", "f:1: match = https://h.example:443/x: no URL begins so: must begin with http:// or https:// and a host, without the scheme's own port" },
+	{ "rules = ( { type = \"HostSuffix\"; match = [ \"a.example\", \"https://b.example\" ]; policy = \"NoCache\"; } );", "f:1: match = https://b.example: must be a host, or part of one, without scheme, port and path: corp.example" },
+	{ "rules = ( { type = \"HostPrefix\"; match = \"h.example:80\"; policy = \"NoCache\"; } );", "f:1: match = h.example:80: must be a host, or part of one, without scheme, port and path: corp.example" },
+	{ "rules = ( { type = \"HostContains\"; match = \"h\"; exclude = \"x/\"; policy = \"NoCache\"; } );", "f:1: exclude = x/: must be a host, or part of one, without scheme, port and path: corp.example" },
+	{ "rules = ( { type = \"Method\"; match = \"get\"; policy = \"NoCache\"; } );", "f:1: match = get: methods are written in capital letters (RFC 9110 9.1): GET" },
+	{ "rules = ( { type = \"Header\"; name = \"X Y\"; equals = \"a\"; policy = \"NoCache\"; } );", "f:1: name = X Y: the name is not that of a field: must be one such as Accept" },
+	{ "key_rules = ( { type = \"Prefix\"; match = \"/x\"; rewrite = \"y\"; } );", "f:1: match = /x: no URL begins so: must begin with http:// or https:// and a host, without the scheme's own port" },
 	{ "rules = ( { type = Prefix } );", "f:1: syntax error: must be name = value; with strings in quotes and lists as ( {...}, {...} )" },
 	{ "\nrule = ( );", "f:2: rule: a policy file does not have it: it has include_defaults default_policy rules key_rules refresh_patterns" },
 	{ "include_defaults = \"before\";", "f:1: include_defaults = before: must be front (the built-in rules come before these), behind or none" },
@@ -174,7 +183,7 @@ static const struct { const char *text, *problem; } bad[] = {
 	{ "key_rules = ( { type = \"Regex\"; match = \"x(y)\"; rewrite = \"$2\"; } );", "f:1: rewrite $2: refers to $2, which the pattern does not have: it has $0 to $1" },
 	{ "key_rules = ( { type = \"Regex\"; match = \"x(y)\"; rewrite = \"a${b}\"; } );", "f:1: rewrite a${b}: refers to $b, which the pattern does not have: it has $0 to $1" },
 	{ "key_rules = ( { type = \"Regex\"; match = \"x(y)\"; rewrite = \"a$\"; } );", "f:1: rewrite a$: has a $ that is none of $0 to $1, ${name} and $$ (a dollar sign)" },
-	{ "key_rules = ( { type = \"Prefix\"; match = \"x\"; pattern = \"*\"; rewrite = \"a\"; } );", "f:1: pattern *: quantifier does not follow a repeatable item at offset 0" },
+	{ "key_rules = ( { type = \"Prefix\"; match = \"https:\"; pattern = \"*\"; rewrite = \"a\"; } );", "f:1: pattern *: quantifier does not follow a repeatable item at offset 0" },
 	{ "refresh_patterns = ( { min = 1; } );", "f:1: a refresh pattern has no match: must be match = \"...\";" },
 	{ "refresh_patterns = ( { match = \"x\"; min = 10; max = 5; } );", "f:1: max = 5 is less than min = 10: must be more, or 0 (no limit)" },
 	{ "refresh_patterns = ( { match = \"x\"; percent = 5000; } );", "f:1: percent: must be a whole number from 0 to 1000" },

@@ -220,6 +220,24 @@ int main(void)
 	is_int(bans_count(b, 1), 0, "leaves none");
 	ok(asks("http://b.test/", 1) == BANS_GO && !fails("http://b.test/", false, 1), "... and what was before is forgotten");
 
+	/* one URL that hangs is no origin that is away */
+	static const struct { int64_t answered, failed; int err; const char *at; bool banned; const char *why; } hangs[] = {
+		{ 0,    10000, -ERR_ORIGIN_TIMEOUT, "http://a.test/", false, "silence, while others are answered" },
+		{ 0,    10001, -ERR_ORIGIN_TIMEOUT, "http://a.test/", true,  "… in the last ten seconds" },
+		{ 0,    1,     -ERR_ORIGIN_TIMEOUT, "http://b.test/", true,  "… by that origin" },
+		{ 0,    1,     -ERR_ORIGIN_CONNECT, "http://a.test/", true,  "who does not take connections any more is away" },
+	};
+	for (unsigned i = 0; i < sizeof hangs / sizeof *hangs; i++) {
+		struct ban now;
+		bool banned = false;
+		struct url who = url_of("http://a.test/"), failing = url_of(hangs[i].at);
+		fresh();
+		bans_answered(b, &who, hangs[i].answered);
+		for (int k = 0; k < 2; k++)
+			banned |= bans_failed(b, &limits, &failing, hangs[i].err, "silent", false, hangs[i].failed, &now);
+		is_int(banned, hangs[i].banned, "%s", hangs[i].why);
+	}
+
 	fresh();
 	for (int i = 0; i < 2; i++) {
 		fails("http://one.test/", false, i);

@@ -18,6 +18,15 @@ static const struct { enum purge_kind kind; const char *text, *problem; } parsed
 	{ PURGE_HOST,   "https://a.test/", "must be a host" },
 	{ PURGE_HOST,   "a test", "must be a host" },
 	{ PURGE_HOST,   "", "must be a host" },
+	{ PURGE_HOST,   "a.test:80", "must be a host" },
+	{ PURGE_HOST,   "10.0.0.0/33", "must be a host" },
+	{ PURGE_HOST,   "a*.test", "must be a host" },
+	{ PURGE_HOST,   "*.", "must be a host" },
+	{ PURGE_HOST,   "*", NULL },
+	{ PURGE_HOST,   ".a.test", NULL },
+	{ PURGE_HOST,   "::1", NULL },
+	{ PURGE_HOST,   "2001:db8::/32", NULL },
+	{ PURGE_URL,    "http://u:p@a.test/", "must be a URL without a user's name and password" },
 	{ PURGE_ALL,    "1", NULL },
 };
 
