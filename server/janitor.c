@@ -69,12 +69,11 @@ static uint64_t document_cost(const struct meta *m)
 }
 
 /* By its name (chunks.h), not by chunks_has(): that would count as a use, and everything would look as if it had just been used. */
-static bool chunk_there(const struct janitor *j, const uint8_t *id, uint64_t size)
+static bool chunk_there(const struct janitor *j, const struct chunk_id *id, uint64_t size)
 {
-	char hex[SHA256_HEX + 1], path[CHUNKS_PATH];
+	char path[CHUNKS_PATH];
 	struct stat st;
-	hex_encode(id, SHA256_RAW, hex);
-	snprintf(path, sizeof path, "%s/data/%c/%c/%c/%c/%s", j->store, hex[0], hex[1], hex[2], hex[3], hex);
+	chunks_path(j->store, id, path);
 	return stat(path, &st) == 0 ? (uint64_t)st.st_size == size : errno != ENOENT;
 }
 
@@ -85,11 +84,11 @@ static bool chunks_there(struct janitor *j, const struct meta *m)
 		return true;
 	if (manifest_parse(m->manifest, &mf) < 0)
 		return false;
-	if (mf.algorithm != MANIFEST_SHA256) /* chunks of the old system: they have no names here, and are no harm */
-		return true;
-	for (uint32_t i = 0; i < mf.n; i++)
-		if (!chunk_there(j, mf.ids + (size_t)i * SHA256_RAW, manifest_chunk_length(&mf, i)))
+	for (uint32_t i = 0; i < mf.n; i++) {
+		struct chunk_id id = manifest_id(&mf, i);
+		if (!chunk_there(j, &id, manifest_chunk_length(&mf, i)))
 			return false;
+	}
 	j->round.bytes += mf.total_size;
 	j->round.chunks += mf.n;
 	return true;
@@ -124,7 +123,7 @@ static void drop(struct janitor *j, const struct meta *m)
 	bool found;
 	arena_init(&a);
 	if (metadata_get(j->metadata, &m->id, 1, &a, &now, &found) > 0 && found && now.stored_at == m->stored_at && now.response_time == m->response_time)
-		metadata_drop_later(j->metadata, m->id);
+		metadata_forget(j->metadata, m->id); /* in a fleet it is there for the others, and for us when it is asked for again */
 	arena_fini(&a);
 }
 
@@ -135,7 +134,8 @@ static bool visit(void *arg, const struct meta *m)
 	int64_t used = m->last_access > m->stored_at ? m->last_access : m->stored_at;
 	memcpy(j->after, m->id.p, m->id.n);
 	j->after_n = m->id.n;
-	if (index ? !index_used(j, m->id) : !chunks_there(j, m)) {
+	const bool here = index ? index_used(j, m->id) : chunks_there(j, m);
+	if (!here && (index || !fleet_configured())) { /* in a fleet the chunks are in S3, too */
 		j->round.gone++;
 		drop(j, m);
 	} else if (!index && j->cut > 0 && used < j->cut) {
@@ -277,7 +277,8 @@ int janitor_main(unsigned index)
 		log_error("janitor: the name of the store is too long");
 		return 1;
 	}
-	const struct metadata_options o = { .dir = meta, .map_size = conf()->meta_size, .commit_ms = conf()->commit_ms, .queue_max = QUEUE_MAX, .recorder = true };
+	const struct metadata_options o = { .dir = meta, .map_size = conf()->meta_size, .commit_ms = conf()->commit_ms, .queue_max = QUEUE_MAX, .recorder = true,
+	                                    .outbox = fleet_configured() };
 	if (metadata_open(&j.metadata, &o) < 0) {
 		log_error("janitor: metadata cannot be opened");
 		return 1;

@@ -45,6 +45,7 @@ struct request {
 	bool has_part;
 	struct str fetch_id;              /* under which name the response would be stored; the fill's key */
 	uint32_t fill_epoch;              /* of s3/fill.h, before the lookup */
+	bool asked;                       /* Elasticsearch, or there is no sense in it */
 	bool look_again;                  /* somebody else was at it meanwhile */
 	bool waited;                      /* … and we were there before the answer was */
 	struct judgement judgement;
@@ -95,6 +96,7 @@ void request_error(struct request *, int err, const char *problem);
 
 /* Shared by the steps. */
 int request_look_up(struct request *, struct str *fetch_id);   /* stored, has_stored */
+bool request_ask(struct request *);                            /* the same from Elasticsearch, and the judgement; true: that is newer */
 bool request_use_part(struct request *);                       /* a stored part becomes stored: it may be the answer */
 struct str request_part_id(const struct request *);
 int request_serve_stored(struct request *);                    /* stored becomes the answer */

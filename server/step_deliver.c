@@ -99,6 +99,8 @@ static int send_view(struct delivery *d, const char *p, size_t n)
 static int64_t send_part(struct delivery *d, uint64_t first, uint64_t end)
 {
 	uint64_t at = first;
+	if (d->r->object != NULL && end != UINT64_MAX && d->r->worker->refill != NULL)
+		(void)object_prepare(d->r->object, first, end - first, 0); /* what is not here is on its way, several chunks of it; reading waits */
 	while (at < end) {
 		const void *view;
 		size_t want = end - at < READ_PIECE ? (size_t)(end - at) : READ_PIECE;
@@ -196,7 +198,7 @@ static struct str cache_status(struct request *r)
 		return STR_NONE;
 	const char *fwd = r->judgement.forward == FORWARD_none ? "bypass" : forward_name(r->judgement.forward);
 	return arena_printf(a, "passsage;fwd=%s;fwd-status=%d%s", fwd, r->response.status,
-	                    r->joined ? ";collapsed" : r->has_meta ? ";stored" : "");
+	                    r->joined ? ";collapsed" : r->has_meta ? ";stored" : r->fetching.got.full ? ";detail=spool-full" : "");
 }
 
 /* What the answer is: the object's or transfer's head, made fit for this request and this hop. */
@@ -371,6 +373,8 @@ enum req_step step_deliver(struct request *r)
 			r->err = e;
 			snprintf(r->problem, sizeof r->problem, "%s", r->xfer != NULL && *httpc_problem(r->xfer) ? httpc_problem(r->xfer) : err_text(e));
 		}
+		if ((e == -ERR_NOT_FOUND || e == -ERR_CORRUPT) && r->cached && r->object != NULL) /* its bytes are nowhere any more: the next request fetches it anew */
+			metadata_drop_later(r->worker->metadata, r->meta.id);
 		r->broken = true;
 		if (d.length < 0 && !d.chunked) /* HTTP/1.0: to its client a clean end would be the body's */
 			conn_breaks(r->conn);
