@@ -109,7 +109,7 @@ reap(struct walk *w, int dirfd, const char *name, const struct stat *st)
 	count(COUNT_evicted);
 	count_add(COUNT_evicted_bytes, n);
 	w->need -= n < w->need ? n : w->need;
-	if (w->gone != NULL && hex_decode(str_c(name), id.b, SHA256_RAW))
+	if (w->gone != NULL && chunk_id_parse(str_c(name), &id))
 		w->gone(w->arg, &id);
 }
 

@@ -17,8 +17,8 @@ static struct chunk_id ids[N];
 static void
 path_of(const struct chunk_id *id, char *out, size_t n)
 {
-	char hex[65];
-	hex_encode(id->b, 32, hex);
+	char hex[CHUNK_NAME];
+	chunk_name(id, hex);
 	snprintf(out, n, "%s/data/%c/%c/%c/%c/%s", store_dir, hex[0], hex[1], hex[2], hex[3], hex);
 }
 
@@ -44,7 +44,7 @@ gone(void *arg, const struct chunk_id *id)
 {
 	unsigned *n = arg;
 	for (unsigned i = 0; i < N; i++)
-		*n += memcmp(&ids[i], id, sizeof *id) == 0;
+		*n += chunk_id_same(&ids[i], id);
 }
 
 static void
@@ -76,7 +76,11 @@ main(void)
 	s = store_open(0);
 	for (unsigned i = 0; i < N; i++) {
 		bytes_make(body, 0, sizeof body, i);
-		chunks_put(s, body, sizeof body, &ids[i]);
+		if (i % 4 == 0) { /* some have random names */
+			ids[i] = chunk_id_random();
+			chunks_put_as(s, body, sizeof body, &ids[i]);
+		} else
+			chunks_put(s, body, sizeof body, &ids[i]);
 		used(i, 1000 + 100000 * ((i * 37) % N)); /* 37 and 100 have no common divisor: each age once */
 	}
 	size = (uint64_t)N * SIZE;

@@ -152,7 +152,7 @@ crowd(size_t n, bool known, size_t piece)
 	fill_leave(&f);
 	is_int(fill_active(table), 0, "and not longer");
 	is_int(tmp_files(), 0, "nor do its files");
-	is_int(object_open(&o, store, manifest), 0, "the object is in the store");
+	is_int(object_open(&o, store, NULL, manifest), 0, "the object is in the store");
 	while ((got = object_read(o, off, 200000, &v, NEVER)) > 0 && memcmp(v, bytes + off, (size_t)got) == 0)
 		off += (uint64_t)got;
 	ok(got == 0 && off == n && object_size(o) == (int64_t)n, "with the right bytes");
