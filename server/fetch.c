@@ -372,8 +372,8 @@ void fetch_begin(struct fetching *f, const struct fetch_ask *ask, struct arena *
 	}
 	f->ask.fill = NULL;
 	f->ranged = ask->range.p != NULL && f->fill != NULL;
-	if (f->ranged && ask->part != NULL)
-		f->ranged = object_open(&f->part, ask->worker->chunks, ask->worker->refill, ask->part->manifest) == 0;
+	if (f->ranged && ask->part != NULL) /* only when it is here: to get it from S3 first is no shorter way to the whole */
+		f->ranged = object_open(&f->part, ask->worker->chunks, NULL, ask->part->manifest) == 0;
 	f->validate = ask->conditional ? ask->stored : NULL;
 	f->requested = clock_wall();
 	f->refused = !origin_ask(&ask->request->url, &f->probe, &f->begin_err, f->got.problem, sizeof f->got.problem);
