@@ -372,7 +372,7 @@ subtest 'figures' => sub {
 	my %o = (upstream_ca => $load->{ca}, workers => 1);
 	my $realm = $fleet->realm(faults => 1);
 	$realm->{direct} = $fleet->realm;
-	my ($alone, $A, $B) = (proxy(%o), $realm->node(%o), $realm->node(%o));
+	my ($alone, $A, $B) = (bless(proxy(%o), 'Lab::Fleet::Node'), $realm->node(%o), $realm->node(%o));
 	my $url = $load->url('/bytes/1024?hit');
 	for my $p ($alone, $A) { $p->curl($url); ok $p->stored($url), 'stored' }
 	ok $A->drained, 'shared';

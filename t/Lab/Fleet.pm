@@ -24,7 +24,7 @@ our @EXPORT = qw(fleet json files);
 our ($KEY, $SECRET, $REGION) = qw(testkey testsecret us-east-1);
 my $coder = JSON::PP->new->canonical->utf8;
 sub json { ref $_[0] ? $coder->encode($_[0]) : $coder->decode($_[0]) }
-sub files { my ($dir) = @_; my @f; find({ no_chdir => 1, wanted => sub { push @f, $File::Find::name if -f } }, $dir) if -d $dir; sort @f }
+sub files { my ($dir) = @_; my @f; find({ no_chdir => 1, wanted => sub { push @f, $File::Find::name if -f } }, $dir) if -d $dir; @f = sort @f; return @f }
 my $ua = HTTP::Tiny->new(timeout => 30 * slow());
 my $seq = 0;
 
@@ -182,7 +182,7 @@ sub drained { # all that is stored here is in S3 and Elasticsearch
 	my ($p, $seconds) = @_;
 	return Lab::wait_until(sub { my $m = $p->metrics; defined $m->{outbox_entries} && defined $m->{spool_entries} && !$m->{outbox_entries} && !$m->{spool_entries} && !$p->spooled }, $seconds // 30, 'an empty spool and outbox');
 }
-sub stored { my ($p, $url, @args) = @_; Lab::wait_until(sub { $p->curl(@args, '-H', 'Cache-Control: only-if-cached', $url)->status == 200 }, 10, "$url to be stored") }
+sub stored { my ($p, $url, @args) = @_; Lab::wait_until(sub { $p->curl(@args, '-H', 'Cache-Control: only-if-cached', $url)->hit }, 10, "$url to be stored") }
 sub wipe_store { my ($p) = @_; $p->stop; File::Path::remove_tree($p->state_dir . '/store'); $p->launch } # the bodies
 sub forget { my ($p) = @_; $p->stop; File::Path::remove_tree(map { $p->state_dir . "/$_" } qw(store meta spool)); $p->launch } # all but its CA
 1;
