@@ -284,5 +284,6 @@ enum req_step step_open(struct request *r)
 	if (request_serve_stored(r) == 0)
 		return STEP_deliver;
 	r->stale = false; /* what comes instead is not */
+	r->judgement.forward = FORWARD_uri_miss;
 	return STEP_obtain;
 }

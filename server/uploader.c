@@ -24,8 +24,8 @@
 #define WAIT_MS 1000               /* looks at least so often whether it should end, and how much waits */
 #define CHECK_MS 5000              /* S3 and Elasticsearch are looked at so often … */
 #define CHECK_MOST_MS 3000         /* … and have so long to answer */
-#define SWEEP_MS (600 * 1000)      /* the spool is counted anew so often: what a killed process miscounted is right again */
-#define DEBRIS_MS (3600 * 1000)    /* what nothing needs is left alone so long: its document may be about to be committed */
+#define SWEEP_MS (60 * 1000)       /* the spool is counted anew so often: what a killed process miscounted is right again */
+#define DEBRIS_MS (60 * 1000)      /* what nothing needs is left alone so long: its document may be about to be committed */
 #define SEEN_BITS (8u << 20)       /* of the filter of chunks that the outbox needs: 1 MiB. A chunk that looks wanted only stays longer */
 
 struct uploader {
