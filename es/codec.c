@@ -85,8 +85,8 @@ clamp(int64_t t, int64_t max)
 	return t < 0 ? 0 : t > max ? max : t;
 }
 
-static json_t *
-date(int64_t ms)
+json_t *
+codec_time(int64_t ms)
 {
 	char buf[33];
 
@@ -170,6 +170,17 @@ date_offset(const struct meta *m, int64_t offset)
 	return headers_has(&m->headers, STR("Date")) ? 0 : offset / 1000;
 }
 
+static void
+keep_unknown(json_t *doc, const json_t *older)
+{
+	const char *name;
+	json_t *value;
+
+	json_object_foreach((json_t *)older, name, value)
+		if (!is_known(name))
+			json_object_set(doc, name, value);
+}
+
 json_t *
 codec_write(const struct meta *m, int64_t offset)
 {
@@ -180,7 +191,7 @@ codec_write(const struct meta *m, int64_t offset)
 	arena_init(&a);
 	if (m->unknown.n) {
 		json_t *unknown = json_loadb(m->unknown.p, m->unknown.n, 0, &e);
-		codec_keep_unknown(doc, unknown);
+		keep_unknown(doc, unknown);
 		json_decref(unknown);
 	}
 	json_object_set_new(doc, "doc_type", text(m->doc_type.n ? m->doc_type : STR("metadata")));
@@ -197,9 +208,9 @@ codec_write(const struct meta *m, int64_t offset)
 	json_object_set_new(doc, "extension", text(m->extension));
 	if (m->content_size >= 0)
 		json_object_set_new(doc, "content_size", integer(m->content_size));
-	json_object_set_new(doc, "stored_at", date(m->stored_at + offset));
+	json_object_set_new(doc, "stored_at", codec_time(m->stored_at + offset));
 	if (m->last_access > 0)
-		json_object_set_new(doc, "last_access", date(m->last_access + offset));
+		json_object_set_new(doc, "last_access", codec_time(m->last_access + offset));
 	json_object_set_new(doc, "headers", allowed_headers(m, &a));
 	if (m->vary_request.p && m->vary_request.n <= KEYWORD_MAX)
 		json_object_set_new(doc, "vary_request", text(m->vary_request));
@@ -218,17 +229,6 @@ codec_write(const struct meta *m, int64_t offset)
 	json_object_set_new(doc, "px_reason", text(m->reason));
 	arena_fini(&a);
 	return doc;
-}
-
-void
-codec_keep_unknown(json_t *doc, const json_t *older)
-{
-	const char *name;
-	json_t *value;
-
-	json_object_foreach((json_t *)older, name, value)
-		if (!is_known(name))
-			json_object_set(doc, name, value);
 }
 
 /* --- reading: whatever is in the index comes in here ------------------------------------------------------------------------- */
@@ -269,6 +269,22 @@ time_of(const json_t *j)
 			t = d < 1e11 ? (int64_t)llround(d * 1000) : (int64_t)d;
 	}
 	return t <= 0 || t > TIME_MAX ? 0 : t;
+}
+
+void
+codec_merge(json_t *doc, const json_t *older)
+{
+	const json_t *last = json_object_get(older, "last_access");
+
+	keep_unknown(doc, older);
+	if (json_object_get(doc, "status_code") && time_of(last) > time_of(json_object_get(doc, "last_access")))
+		json_object_set(doc, "last_access", (json_t *)last);
+}
+
+bool
+codec_invalidated(const json_t *source)
+{
+	return number(source, "px_flags", 0, INT32_MAX, 0) & META_INVALIDATED;
 }
 
 /* p == NULL: there is none. Standard alphabet, padded; anything else is not ours. */
@@ -338,6 +354,12 @@ read_allowed_headers(const json_t *map, struct arena *arena, struct headers *h)
 		if (value.p && field_name_valid(name) && field_value_valid(value) && !str_caseeq(name, STR("content-range")))
 			headers_add(h, name, value);
 	}
+}
+
+int
+codec_manifest(const json_t *source, struct arena *arena, struct str *manifest)
+{
+	return from_base64(json_object_get(source, "manifest_b64"), arena, manifest) ? 0 : -ERR_CORRUPT;
 }
 
 static int64_t
@@ -442,7 +464,7 @@ read_unknown(const json_t *source, struct meta *m, struct arena *arena)
 	json_t *unknown = json_object();
 	char *s;
 
-	codec_keep_unknown(unknown, source);
+	keep_unknown(unknown, source);
 	if (json_object_size(unknown) && (s = json_dumps(unknown, JSON_COMPACT))) {
 		if (strlen(s) <= CODEC_UNKNOWN_MAX)
 			m->unknown = arena_dup(arena, str_c(s));

@@ -51,7 +51,7 @@ documents_get(struct remote *r, const struct str ids[], unsigned n, const char *
 	json_decref(answer);
 	json_decref(body);
 	free(text);
-	return err ? err : seen == (int)n ? 0 : -ERR_ES_FAILED;
+	return err ? err : seen == (int)n ? 0 : seen ? -ERR_AGAIN : -ERR_ES_FAILED;
 }
 
 /* --- bulk ------------------------------------------------------------------------------------------------------------------------ */
@@ -124,7 +124,7 @@ bulk_update(struct bulk *b, struct str id, const json_t *partial)
 void
 bulk_index(struct bulk *b, struct str id, const json_t *source)
 {
-	action(b, "index", id, NULL, source);
+	action(b, source ? "index" : "delete", id, NULL, source);
 }
 
 static int
@@ -135,9 +135,9 @@ err_of(int64_t status)
 }
 
 int
-bulk_send(struct remote *r, struct bulk *b, bool refresh, bulk_f *fn, void *arg)
+bulk_send(struct remote *r, struct bulk *b, bool refresh, int64_t timeout_ms, bulk_f *fn, void *arg)
 {
-	struct remote_call c = { .method = "POST", .lines = true, .body = { b->p, b->n } };
+	struct remote_call c = { .method = "POST", .lines = true, .body = { b->p, b->n }, .timeout_ms = timeout_ms };
 	json_t *answer, *items, *item, *result;
 	const char *verb;
 	size_t i;
@@ -159,9 +159,78 @@ bulk_send(struct remote *r, struct bulk *b, bool refresh, bulk_f *fn, void *arg)
 				int status = err_of(integer(result, "status", 500));
 				if (status == -ERR_BUSY)
 					count(COUNT_es_throttled);
-				fn(arg, (unsigned)i, status, reason ? reason : "");
+				if (fn)
+					fn(arg, (unsigned)i, status, reason ? reason : "");
 				break;
 			}
+	json_decref(answer);
+	return err;
+}
+
+/* --- searches ---------------------------------------------------------------------------------------------------------------------- */
+
+/* One page: 1 there was something, 0 the end or fn has stopped, -ERR_X. */
+static int
+page(const json_t *answer, documents_walk_f *fn, void *arg)
+{
+	json_t *hits = json_object_get(json_object_get(answer, "hits"), "hits"), *hit;
+	size_t i;
+
+	if (!json_is_array(hits) || json_is_true(json_object_get(answer, "timed_out"))
+	    || integer(json_object_get(answer, "_shards"), "failed", 1) != 0)
+		return -ERR_ES_FAILED;
+	json_array_foreach(hits, i, hit) {
+		const json_t *id = json_object_get(hit, "_id");
+		struct document d = { .id = { json_string_value(id), json_string_length(id) }, .source = json_object_get(hit, "_source") };
+		if (!json_is_string(id))
+			return -ERR_ES_FAILED;
+		if (!fn(arg, &d))
+			return 0;
+	}
+	return json_array_size(hits) > 0;
+}
+
+static void
+end_scroll(struct remote *r, const json_t *answer)
+{
+	json_t *id = json_object_get(answer, "_scroll_id"), *body = json_is_string(id) ? json_pack("{sO}", "scroll_id", id) : NULL;
+	char *text;
+
+	if (!body)
+		return;
+	text = json_dumps(body, JSON_COMPACT);
+	remote_do(r, &(struct remote_call){ .method = "DELETE", .path = STR("/_search/scroll"), .body = str_c(text) }, NULL);
+	json_decref(body);
+	free(text);
+}
+
+int
+documents_walk(struct remote *r, const json_t *search, documents_walk_f *fn, void *arg)
+{
+	struct remote_call c = { .method = "POST", .path = STR("_search?scroll=1m") };
+	char *text = json_dumps(search, JSON_COMPACT);
+	json_t *answer, *body;
+	int err;
+
+	c.body = str_c(text);
+	err = remote_do(r, &c, &answer);
+	free(text);
+	while (err == 0 && (err = page(answer, fn, arg)) > 0) {
+		json_t *id = json_object_get(answer, "_scroll_id");
+		if (!json_is_string(id)) {
+			err = -ERR_ES_FAILED;
+			break;
+		}
+		body = json_pack("{sssO}", "scroll", "1m", "scroll_id", id);
+		text = json_dumps(body, JSON_COMPACT);
+		json_decref(answer);
+		c.path = STR("/_search/scroll");
+		c.body = str_c(text);
+		err = remote_do(r, &c, &answer);
+		json_decref(body);
+		free(text);
+	}
+	end_scroll(r, answer);
 	json_decref(answer);
 	return err;
 }

@@ -270,6 +270,21 @@ metadata_withdraw(struct metadata *m, struct str id)
 }
 
 void
+metadata_hear(struct metadata *m, const struct note *heard)
+{
+	struct later *l;
+
+	if (!metadata_writable(m))
+		return;
+	l = later_new(m, heard->kind, 1);
+	l->note.id[0] = arena_dup(&l->arena, heard->id[0]);
+	l->note.at = heard->at;
+	l->note.heard = true;
+	l->note.then = later_done;
+	recorder_post(m->recorder, &l->note);
+}
+
+void
 metadata_forget(struct metadata *m, struct str id)
 {
 	later(m, NOTE_FORGET, id);
@@ -350,7 +365,7 @@ metadata_count(struct metadata *m)
 struct found { struct str id, rec; int64_t access; };
 
 static int
-walk_some(struct metadata *m, struct str *last, char *buffer, struct arena *arena, struct found found[], unsigned max)
+walk_some(struct metadata *m, enum mirror_table table, struct str *last, char *buffer, struct arena *arena, struct found found[], unsigned max)
 {
 	MDB_val key = { last->n, (void *)last->p }, data;
 	MDB_cursor *c;
@@ -361,12 +376,15 @@ walk_some(struct metadata *m, struct str *last, char *buffer, struct arena *aren
 
 	if (metadata_begin(m, &txn) < 0)
 		return -ERR_GONE;
-	if ((rc = mdb_cursor_open(txn, mirror_dbi(m->mirror, MIRROR_DOCUMENTS), &c)) == 0) {
+	if ((rc = mdb_cursor_open(txn, mirror_dbi(m->mirror, table), &c)) == 0) {
 		rc = mdb_cursor_get(c, &key, &data, last->n ? MDB_SET_RANGE : MDB_FIRST);
 		if (rc == 0 && key.mv_size == last->n && !memcmp(key.mv_data, last->p, last->n))
 			rc = mdb_cursor_get(c, &key, &data, MDB_NEXT);
 		for (; rc == 0 && n < max && bytes < WALK_BYTES; n++, rc = mdb_cursor_get(c, &key, &data, MDB_NEXT)) {
 			found[n].id = arena_dup(arena, (struct str){ key.mv_data, key.mv_size });
+			found[n].rec = STR_NONE;
+			if (table == MIRROR_OUTBOX && mdb_get(txn, mirror_dbi(m->mirror, MIRROR_DOCUMENTS), &key, &data))
+				continue; /* it is gone since */
 			found[n].rec = arena_dup(arena, (struct str){ data.mv_data, data.mv_size });
 			found[n].access = recorder_access(txn, mirror_dbi(m->mirror, MIRROR_ACCESS), found[n].id);
 			bytes += data.mv_size;
@@ -381,8 +399,8 @@ walk_some(struct metadata *m, struct str *last, char *buffer, struct arena *aren
 	return n || rc == MDB_NOTFOUND ? (int)n : (mirror_err(m->mirror, rc), -ERR_GONE);
 }
 
-int
-metadata_walk(struct metadata *m, struct str after, unsigned max, metadata_visit_f *fn, void *arg)
+static int
+walk(struct metadata *m, enum mirror_table table, struct str after, unsigned max, metadata_visit_f *fn, void *arg)
 {
 	char buffer[MIRROR_KEY_MAX];
 	struct found found[WALK_DOCUMENTS];
@@ -396,16 +414,28 @@ metadata_walk(struct metadata *m, struct str after, unsigned max, metadata_visit
 	while (more && (unsigned)seen < max) {
 		unsigned left = max - (unsigned)seen;
 		arena_reset(&arena);
-		if ((n = walk_some(m, &after, buffer, &arena, found, left < WALK_DOCUMENTS ? left : WALK_DOCUMENTS)) <= 0)
+		if ((n = walk_some(m, table, &after, buffer, &arena, found, left < WALK_DOCUMENTS ? left : WALK_DOCUMENTS)) <= 0)
 			break;
 		for (int i = 0; more && i < n; i++)
-			if (decode(m, found[i].id, found[i].rec, found[i].access, &arena, &meta)) {
+			if (found[i].rec.p && decode(m, found[i].id, found[i].rec, found[i].access, &arena, &meta)) {
 				seen++;
 				more = fn(arg, &meta);
 			}
 	}
 	arena_fini(&arena);
 	return n < 0 && !seen ? n : seen;
+}
+
+int
+metadata_walk(struct metadata *m, struct str after, unsigned max, metadata_visit_f *fn, void *arg)
+{
+	return walk(m, MIRROR_DOCUMENTS, after, max, fn, arg);
+}
+
+int
+metadata_walk_outbox(struct metadata *m, struct str after, unsigned max, metadata_visit_f *fn, void *arg)
+{
+	return walk(m, MIRROR_OUTBOX, after, max, fn, arg);
 }
 
 #define OLDEST_OF 256 /* rows: in the order of their keys, which has nothing to do with their age */

@@ -72,4 +72,6 @@ uint64_t metadata_count(struct metadata *);                             /* docum
  * fn false stops. The meta is good during the call only; fn may call anything here. The result is how many it saw, -ERR_GONE. */
 typedef bool metadata_visit_f(void *arg, const struct meta *);
 int metadata_walk(struct metadata *, struct str after, unsigned max, metadata_visit_f *, void *arg);
+/* The same of the documents that are to be published still: those with a place in the outbox. */
+int metadata_walk_outbox(struct metadata *, struct str after, unsigned max, metadata_visit_f *, void *arg);
 void metadata_reap_readers(struct metadata *);                          /* LMDB reader slots of dead processes */

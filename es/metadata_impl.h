@@ -33,6 +33,8 @@ metadata_writable(struct metadata *m)
 	return m->recorder && mirror_is_open(m->mirror);
 }
 
+/* Another node has purged or invalidated it: a note with kind, id and at. Queues. */
+void metadata_hear(struct metadata *, const struct note *);
 /* ask.c. Is what Elasticsearch has newer than what the mirror has (NULL: nothing)? */
 bool metadata_newer(const struct meta *remote, const struct meta *local);
 /* Queues it for the mirror, where it is put unless something newer is there by then. No place in the outbox. */

@@ -205,8 +205,9 @@ purge(struct recorder *r, MDB_txn *txn, struct str id)
 	return recorder_drop(r, txn, id);
 }
 
-/* One of the documents that a purge or an invalidation is about; the cursor stands on it. What has changed here, and was not asked for by its
- * own id, Elasticsearch may not know of: whoever asked may not have had this variant. */
+/* One of the documents that a purge or an invalidation is about; the cursor stands on it. Elasticsearch is asked to do the same with what has
+ * changed here, but for the document that is asked for by its own id here, which has an event anyway: whoever asked may not have had this
+ * variant, and this node may have published it after the other has asked. */
 static int
 change_one(struct recorder *r, MDB_txn *txn, const struct note *note, MDB_cursor *c, MDB_val *key, MDB_val *data, bool variant)
 {
@@ -234,7 +235,7 @@ change_one(struct recorder *r, MDB_txn *txn, const struct note *note, MDB_cursor
 			count(COUNT_corrupt);
 		rc = recorder_drop(r, txn, id);
 	}
-	return rc == 0 && variant ? tell_others(r, txn, id, kind, note->at, true) : rc;
+	return rc == 0 && (variant || note->heard) ? tell_others(r, txn, id, kind, note->at, true) : rc;
 }
 
 /* The document, then its variants id + "+" …, so many a round; the caller comes again while reached_n is set. */

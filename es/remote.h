@@ -32,6 +32,11 @@ int remote_check(struct remote *, int64_t timeout_ms, char problem[256]); /* ask
 /* Makes the index when it is not there (behaviour.md 4.5); one that is there is used as it is. */
 int remote_make_index(struct remote *);
 
+/* Every document of the index that has a manifest (id, manifest and doc_type are set, nothing else), for `passsage gc`: what is read is whole, or
+ * the result is -ERR_X. Makes all that was written until now visible first. fn false stops (0). */
+typedef bool remote_walk_f(void *arg, const struct meta *);
+int remote_walk(struct remote *, remote_walk_f *, void *arg, char problem[256]);
+
 /* One call. path is below the index ("_mget?…"; with a leading slash below the base). *json (when it is not NULL) is the answer's document,
  * the caller's; with an error it is that of the error's answer, or NULL. An answer above answer_max is garbage. */
 struct json_t;
