@@ -48,6 +48,8 @@ int main(int argc, char **argv)
 		steps_print(stdout);
 		return 0;
 	}
+	if (c.argc > 0 && strcmp(c.argv[0], "gc") == 0)
+		return cmd_gc(c.argc, c.argv);
 	if (c.argc > 0)
 		die(EX_USAGE, "%s: no such command (try --help)", c.argv[0]);
 	return master_run();

@@ -261,8 +261,10 @@ int uploader_main(unsigned index)
 	if (!open_all(&u))
 		return 1;
 	thread(check_main, &u);
-	if (u.follow != NULL)
+	if (u.follow != NULL) {
+		follow_step(u.follow); /* what was purged while we were away, before we publish anything */
 		thread(follow_main, &u);
+	}
 	while (!stopping && !master_gone()) {
 		if (reload_wanted) {
 			reload_wanted = 0;
