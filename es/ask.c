@@ -161,6 +161,7 @@ metadata_ask(struct metadata *m, const struct str ids[], unsigned n, struct aren
 	struct str ask[ASK_MAX];
 	unsigned which[ASK_MAX], ask_n = 0;
 	int64_t now = clock_mono();
+	int err;
 
 	if (!m->remote)
 		return r;
@@ -178,7 +179,11 @@ metadata_ask(struct metadata *m, const struct str ids[], unsigned n, struct aren
 	read_offset(m);
 	count(COUNT_es_asks);
 	a.which = which;
-	if (documents_get(m->remote, ask, ask_n, NULL, remote_options(m->remote)->ask_ms, ASK_ANSWER_MAX, take, &a) < 0)
+	err = documents_get(m->remote, ask, ask_n, NULL, remote_options(m->remote)->ask_ms, ASK_ANSWER_MAX, take, &a);
+	if (err == -ERR_NOT_FOUND) /* not even an index */
+		for (unsigned i = 0; i < ask_n; i++)
+			note_absent(m, ask[i], now);
+	else if (err < 0)
 		count(COUNT_es_asks_failed);
 	if (a.news)
 		count(COUNT_es_asks_found);

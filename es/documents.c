@@ -21,6 +21,7 @@ documents_get(struct remote *r, const struct str ids[], unsigned n, const char *
 	json_t *list = json_array(), *body = json_pack("{so}", "ids", list), *answer, *docs, *d;
 	char *text, path[256];
 	int err, seen = 0;
+	bool no_index = false;
 	size_t i;
 
 	for (unsigned k = 0; k < n; k++)
@@ -43,15 +44,18 @@ documents_get(struct remote *r, const struct str ids[], unsigned n, const char *
 			const json_t *id = json_object_get(d, "_id");
 			struct document doc = { ids[i], json_object_get(d, "_source"), integer(d, "_seq_no", -1), integer(d, "_primary_term", -1) };
 			if (!str_eq(ids[i], (struct str){ json_string_value(id), json_string_length(id) })
-			    || (doc.source ? !json_is_object(doc.source) || doc.seq_no < 0 || doc.primary_term < 0 : !json_is_false(json_object_get(d, "found"))))
+			    || (doc.source ? !json_is_object(doc.source) || doc.seq_no < 0 || doc.primary_term < 0 : !json_is_false(json_object_get(d, "found")))) {
+				const char *type = json_string_value(json_object_get(json_object_get(d, "error"), "type"));
+				no_index |= type && !strcmp(type, "index_not_found_exception");
 				continue;
+			}
 			fn(arg, (unsigned)i, &doc);
 			seen++;
 		}
 	json_decref(answer);
 	json_decref(body);
 	free(text);
-	return err ? err : seen == (int)n ? 0 : seen ? -ERR_AGAIN : -ERR_ES_FAILED;
+	return err ? err : seen == (int)n ? 0 : seen ? -ERR_AGAIN : no_index ? -ERR_NOT_FOUND : -ERR_ES_FAILED;
 }
 
 /* --- bulk ------------------------------------------------------------------------------------------------------------------------ */

@@ -9,7 +9,8 @@ struct document {
 	int64_t seq_no, primary_term;
 };
 /* One real-time multi-get. excludes: members that are not wanted ("a,b"); NULL: all are. fn is called for each id with its place in ids, once;
- * not at all for one that Elasticsearch could not read (a shard is away): -ERR_AGAIN, or -ERR_ES_FAILED when that was so for all. */
+ * not at all for one that Elasticsearch could not read (a shard is away): -ERR_AGAIN, or -ERR_ES_FAILED when that was so for all.
+ * -ERR_NOT_FOUND: there is no index. */
 typedef void documents_get_f(void *arg, unsigned i, const struct document *);
 int documents_get(struct remote *, const struct str ids[], unsigned n, const char *excludes, int64_t timeout_ms, size_t answer_max,
 	documents_get_f *, void *arg);
