@@ -7,6 +7,8 @@
 #include "../../common/err.h"
 #include "../../common/fd.h"
 #include "../../s3/bucket.h"
+#include "../../s3/gc.h"
+#include "../../s3/refill.h"
 #include "s3_store.h"
 #include "tap.h"
 
@@ -286,6 +288,119 @@ test_age(struct bucket *b)
 	}
 }
 
+/* ---- garbage */
+
+#define GC_PREFIX "gc/"
+enum { REFERRED, GARBAGE, YOUNG, MADE_YOUNG, KINDS };
+static struct chunk_id chunk(unsigned i)
+{
+	uint8_t raw[SHA256_RAW];
+	sha256_raw(&i, sizeof i, raw);
+	return chunk_id_of(raw, i % 5 ? SHA256_RAW : CHUNK_UUID); /* every fifth is of the old system */
+}
+
+static void
+age(struct str key, int days)
+{
+	char path[512];
+	struct timespec t[2] = { { time(NULL) - days * 86400, 0 }, { time(NULL) - days * 86400, 0 } };
+
+	snprintf(path, sizeof path, "%s/buckets/%s/%.*s", getenv("S3_LIVE_DIR"), name, STRP(key));
+	utimensat(AT_FDCWD, path, t, 0);
+}
+
+static void
+count_found(void *arg, struct str key, uint64_t size, int64_t mtime)
+{
+	++*(unsigned *)arg;
+}
+
+static void
+test_gc(struct bucket *b)
+{
+	enum { N = 200 };
+	struct gc_report rep;
+	struct gc *g;
+	struct arena a;
+	unsigned left[KINDS] = { 0 }, found = 0;
+	uint64_t size;
+	int fd = file_of(10, 1);
+
+	if (!getenv("S3_LIVE_DIR"))
+		return;
+	arena_init(&a);
+	for (unsigned i = 0; i < N; i++) {
+		struct chunk_id id = chunk(i);
+		struct str key = chunk_key(&a, GC_PREFIX, 4, &id);
+		if (bucket_put_file(b, key, fd, 10, NULL, false, problem) < 0)
+			ok(false, "%s", problem);
+		if (i % KINDS != YOUNG)
+			age(key, 9);
+	}
+	/* none of ours: another depth, another name */
+	struct chunk_id odd = chunk(1);
+	const struct str foreign[] = { chunk_key(&a, GC_PREFIX, 2, &odd), STR(GC_PREFIX "notes.txt"), STR(GC_PREFIX "a/b/c/d/0123456789abcdef") };
+	for (unsigned i = 0; i < 3; i++) {
+		bucket_put_file(b, foreign[i], fd, 10, NULL, false, problem);
+		age(foreign[i], 9);
+	}
+	struct gc_options o = { .bucket = b, .prefix = GC_PREFIX, .depth = 4, .grace_ms = GC_GRACE_MS, .tmp = store_dir, .found = count_found, .arg = &found };
+	for (int remove = 0; remove < 2; remove++) {
+		o.remove = remove;
+		is_int(gc_begin(&g, &o, problem), 0, "gc: the bucket is listed (%s)", remove ? "to delete" : "a dry run");
+		for (unsigned i = 0; i < N; i++) {
+			struct chunk_id id = chunk(i);
+			if (i % KINDS == REFERRED && gc_refer(g, manifest_build(&a, 1024, 10, &id, 1)) < 0)
+				ok(false, "a reference");
+			if (i % KINDS == MADE_YOUNG && remove)
+				bucket_put_file(b, chunk_key(&a, GC_PREFIX, 4, &id), fd, 10, NULL, true, problem);
+		}
+		found = 0;
+		is_int(gc_sweep(g, &rep, problem), 0, "gc: swept");
+		is_int(rep.listed, N + 3, "gc: it has seen all");
+		is_int(rep.foreign, 3, "gc: what is not ours is known");
+		is_int(rep.young, N / KINDS, "gc: and what is young");
+		is_int(rep.referred, N / KINDS, "gc: and what is referred to");
+		is_int(rep.garbage, N / KINDS * 2, "gc: and what is garbage");
+		is_int(rep.garbage_bytes, rep.garbage * 10, "gc: and its bytes");
+		is_int(found, rep.garbage, "gc: each piece was shown");
+		is_int(rep.deleted, remove ? N / KINDS : 0, "gc: deleted");
+		is_int(rep.spared, remove ? N / KINDS : 0, "gc: spared what somebody has made young meanwhile");
+		gc_end(&g);
+	}
+	for (unsigned i = 0; i < N; i++) {
+		struct chunk_id id = chunk(i);
+		left[i % KINDS] += bucket_head(b, chunk_key(&a, GC_PREFIX, 4, &id), &size, problem) == 0;
+	}
+	is_int(left[REFERRED], N / KINDS, "gc: what documents refer to is there");
+	is_int(left[YOUNG], N / KINDS, "gc: so is what was young");
+	is_int(left[MADE_YOUNG], N / KINDS, "gc: and what was made young");
+	is_int(left[GARBAGE], 0, "gc: garbage is gone");
+	for (unsigned i = 0; i < 3; i++)
+		is_int(bucket_head(b, foreign[i], &size, problem), 0, "gc: what is not ours was left alone");
+
+	/* what must stop it */
+	struct chunk_id one = chunk(0);
+	age(chunk_key(&a, GC_PREFIX, 4, &one), 9);
+	is_int(gc_begin(&g, &o, problem), 0, "gc: again");
+	is_int(gc_sweep(g, &rep, problem), -ERR_SETTING, "gc: no reference at all is rather a wrong index");
+	gc_end(&g);
+	is_int(gc_begin(&g, &o, problem), 0, "gc: again");
+	is_int(gc_refer(g, manifest_build(&a, 1024, 10, &(struct chunk_id){ .n = SHA256_RAW }, 1)), 0, "gc: a reference");
+	is_int(gc_refer(g, STR("no manifest")), -ERR_CORRUPT, "gc: a manifest that cannot be read");
+	is_int(gc_sweep(g, &rep, problem), -ERR_CORRUPT, "gc: ends it, whatever the caller makes of that");
+	gc_end(&g);
+	o.grace_ms = GC_GRACE_MIN_MS - 1;
+	is_int(gc_begin(&g, &o, problem), -ERR_SETTING, "gc: too short a grace is refused");
+	ok(g == NULL, "gc: nothing to end");
+	o.grace_ms = GC_GRACE_MS;
+	o.tmp = "/nonexistent";
+	ok(gc_begin(&g, &o, problem) < 0 && g == NULL, "gc: no folder for its files");
+	is_int(bucket_head(b, chunk_key(&a, GC_PREFIX, 4, &one), &size, problem), 0, "gc: none of that has deleted anything");
+	fd_close(&fd);
+	arena_fini(&a);
+}
+
 /* ---- figures */
 
 static struct { struct bucket *b; size_t n; unsigned objects; bool get; _Atomic unsigned next, failed; } job;
@@ -370,6 +485,7 @@ main(void)
 		test_list(b);
 		test_access();
 		test_age(b);
+		test_gc(b);
 	}
 	bucket_close(&b);
 	credentials_free(&c);
