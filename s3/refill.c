@@ -15,7 +15,7 @@
 
 struct refill {
 	struct refill_options o;
-	_Atomic unsigned jobs;
+	_Atomic unsigned refs;           /* its maker's, and each job's */
 	_Atomic unsigned failures;       /* of the bucket, in a row */
 	_Atomic int64_t away_until;      /* mono ms */
 	_Atomic(const char *) trouble;
@@ -53,15 +53,22 @@ refill_new(const struct refill_options *o)
 	struct refill *r = xcalloc(1, sizeof *r);
 
 	r->o = *o;
+	atomic_init(&r->refs, 1);
 	return r;
+}
+
+static void
+unref(struct refill *r)
+{
+	if (atomic_fetch_sub(&r->refs, 1) == 1)
+		free(r);
 }
 
 void
 refill_free(struct refill **r)
 {
 	if (*r != NULL)
-		INVARIANT(atomic_load(&(*r)->jobs) == 0);
-	free(*r);
+		unref(*r);
 	*r = NULL;
 }
 
@@ -127,7 +134,7 @@ job_free(struct job *j)
 	if (j->in != NULL)
 		bucket_read_end(&j->in);
 	sha256_free(&j->sum);
-	atomic_fetch_sub(&j->refill->jobs, 1);
+	unref(j->refill);
 	free(j->whole);
 	free(j);
 }
@@ -196,7 +203,8 @@ begin(struct job *j)
 	return j->at > 0 || fill_total(j->writer) >= 0 ? 0 : fill_head(j->writer, STR_NONE, (int64_t)j->length);
 }
 
-/* p goes into the fill, or to its readers when the store takes no more. *n is what is left; -ERR_AGAIN: that, for now. */
+/* p goes into the fill; or, when the store takes no more, as much of it to its readers as they have room for: who drives must read now and
+ * then. *n is what is left. -ERR_AGAIN: no room until the deadline. */
 static int
 pass_on(struct job *j, const char **p, size_t *n, int64_t deadline)
 {
@@ -214,13 +222,11 @@ pass_on(struct job *j, const char **p, size_t *n, int64_t deadline)
 			return err;
 		j->degraded = true;
 	}
-	while (*n > 0) {
-		took = fill_relay(j->writer, *p, *n, deadline);
-		if (took < 0)
-			return (int)took;
-		*p += took;
-		*n -= (size_t)took;
-	}
+	took = fill_relay(j->writer, *p, *n, deadline);
+	if (took < 0)
+		return (int)took;
+	*p += took;
+	*n -= (size_t)took;
 	return 0;
 }
 
@@ -271,7 +277,7 @@ advance(struct job *j, int64_t deadline)
 
 	if (j->pending_n > 0) {
 		err = pass_on(j, &j->pending, &j->pending_n, deadline);
-		return err == -ERR_AGAIN ? err : err < 0 || j->verified ? ended(j, err) : 0;
+		return err == -ERR_AGAIN ? err : err < 0 || (j->verified && j->pending_n == 0) ? ended(j, err) : 0;
 	}
 	if (j->in == NULL) {
 		err = begin(j);
@@ -318,7 +324,7 @@ job_new(struct refill *r, const struct chunk_id *id, uint64_t length, struct fil
 	if (length <= REFILL_WHOLE)
 		j->whole = xmalloc((size_t)length);
 	fill_name(writer, id);
-	atomic_fetch_add(&r->jobs, 1);
+	atomic_fetch_add(&r->refs, 1);
 	return j;
 }
 
@@ -451,6 +457,21 @@ refill_read(struct refill_reader *rr, uint64_t off, size_t want, const void **vi
 
 bool refill_ready(const struct refill_reader *rr, uint64_t off) { return fill_ready(rr->fill, off); }
 
+/* We leave, and there is still no thread: to the end when others follow, for there is nobody else to go on. */
+static void
+finish(struct job *j)
+{
+	const struct refill_options *o = &j->refill->o;
+
+	if (fill_readers(j->writer) > 0 && o->about_to_wait != NULL)
+		o->about_to_wait(o->about_arg);
+	while (fill_readers(j->writer) > 0)
+		if (advance(j, NEVER) == 1)
+			return;
+	fill_fail(&j->writer, -ERR_FILL_FAILED, 0);
+	job_free(j);
+}
+
 void
 refill_close(struct refill_reader **rrp)
 {
@@ -460,9 +481,7 @@ refill_close(struct refill_reader **rrp)
 	if (rr == NULL)
 		return;
 	fill_leave(&rr->fill);
-	if (rr->job != NULL && !hand_over(rr->job)) {
-		fill_fail(&rr->job->writer, -ERR_FILL_FAILED, 0); /* who else reads it opens it anew */
-		job_free(rr->job);
-	}
+	if (rr->job != NULL && !hand_over(rr->job))
+		finish(rr->job);
 	free(rr);
 }

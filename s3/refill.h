@@ -35,7 +35,7 @@ struct refill_options {
 };
 struct refill;
 struct refill *refill_new(const struct refill_options *);
-void refill_free(struct refill **);     /* all readers are closed and all jobs have ended by then */
+void refill_free(struct refill **);     /* all readers are closed by then; jobs that run go on, and need what the options name until they end */
 unsigned refill_window(const struct refill *); /* chunks ahead */
 /* The chunk's key in the bucket: <prefix><h>/<h>/…/<name>. */
 struct str chunk_key(struct arena *, const char *prefix, unsigned depth, const struct chunk_id *);

@@ -20,7 +20,7 @@ struct entry {
 	enum state state;
 	unsigned tries;
 	uint64_t size;
-	int64_t at;                      /* mono ms. QUEUED: not before; THERE, FAILED: since */
+	int64_t at;                      /* mono ms. QUEUED: not before; else: since */
 	struct entry *in_bucket;
 	struct entry *next, *prev;       /* in its list */
 };
@@ -40,7 +40,8 @@ struct upload {
 	/* how fast */
 	unsigned sending;
 	double limit;                    /* at a time; additive increase, multiplicative decrease */
-	unsigned failures;               /* in a row */
+	unsigned failures;               /* in a row; those that were under way together are one … */
+	int64_t failed_at;               /* … with this, the first of them */
 	int64_t not_before;              /* nothing is begun before */
 	unsigned seed;
 	_Atomic(const char *) trouble;
@@ -204,7 +205,7 @@ say_trouble(struct upload *u, const char *now, const char *problem)
 static void
 account(struct upload *u, struct entry *e, enum outcome out, int err)
 {
-	int64_t now = clock_mono(), until;
+	int64_t now = clock_mono();
 
 	if (out != AGAIN) { /* S3 has answered as it should */
 		u->failures = 0;
@@ -216,15 +217,17 @@ account(struct upload *u, struct entry *e, enum outcome out, int err)
 		return;
 	}
 	count(COUNT_upload_errors);
-	if (err == -ERR_S3_SLOW_DOWN) {
+	if (err == -ERR_S3_SLOW_DOWN)
 		count(COUNT_upload_slow_downs);
-		u->limit = u->limit > 2 ? u->limit / 2 : 1;
-	} else if (err == -ERR_S3_DENIED)
+	else if (err == -ERR_S3_DENIED)
 		count(COUNT_uploads_denied);
-	u->failures++;
-	until = now + pause_ms(u, err, u->failures);
-	if (until > u->not_before)
-		u->not_before = until;
+	if (u->failures == 0 || e->at > u->failed_at) {
+		u->failures++;
+		u->failed_at = now;
+		u->not_before = now + pause_ms(u, err, u->failures);
+		if (err == -ERR_S3_SLOW_DOWN)
+			u->limit = u->limit > 2 ? u->limit / 2 : 1;
+	}
 	enqueue(u, e, now + pause_ms(u, err, ++e->tries));
 }
 
@@ -281,6 +284,7 @@ take(struct upload *u, int64_t *wake)
 		if (e->at <= now) {
 			list_del(&u->queue, e);
 			e->state = SENDING;
+			e->at = now;
 			u->sending++;
 			return e;
 		}
