@@ -47,7 +47,7 @@ is encode_base64(Lab::Old::manifest(8388608, 20000000, 'ab' x 16, 'cd' x 16, 'ef
 like unpack('H*', Lab::Old::manifest(8388608, 20000000, 'ab' x 16, 'cd' x 16, 'ef' x 16)), qr/^5853334d01020000800000000000002d31010000000003000000(?:ab){16}(?:cd){16}(?:ef){16}$/, '… in hexadecimal';
 is Lab::Old::extension("http://x/$_->[0]"), $_->[1], "the extension of $_->[0] (4.6)" for ['x.tar.gz', '.gz'], ['.bashrc', ''], ['a/b', ''], ['f.txt?x=1.y', '.txt'];
 
-subtest 'bodies, whole and in parts, with their headers' => sub {
+trial 'bodies, whole and in parts, with their headers' => sub {
 	my $realm = $fleet->realm;
 	$realm->make_index;
 	my $size = 64 * $K;
@@ -87,7 +87,7 @@ subtest 'bodies, whole and in parts, with their headers' => sub {
 	is_served($q, '/many.tar.gz', $many, 'then all of it');
 };
 
-subtest 'times, redirects, empty bodies, old fields' => sub {
+trial 'times, redirects, empty bodies, old fields' => sub {
 	my $realm = $fleet->realm;
 	$realm->make_index;
 	my $now = time;
@@ -129,7 +129,7 @@ subtest 'times, redirects, empty bodies, old fields' => sub {
 	is $r->body, 'signed', '… its bytes';
 };
 
-subtest 'variants' => sub {
+trial 'variants' => sub {
 	my $realm = $fleet->realm;
 	$realm->make_index;
 	my $p = $realm->node;
@@ -150,7 +150,7 @@ subtest 'variants' => sub {
 	is_served($p, '/proactive', 'proactive', 'no Vary, under the proactive key', ae('gzip'));
 };
 
-subtest 'what is not whole or not well formed is fetched anew, for the same client' => sub {
+trial 'what is not whole or not well formed is fetched anew, for the same client' => sub {
 	my $realm = $fleet->realm;
 	$realm->make_index;
 	my $p = $realm->node;
@@ -191,7 +191,7 @@ subtest 'what is not whole or not well formed is fetched anew, for the same clie
 	is_served($p, '/longer', pattern(200_000, '/longer'), 'a manifest with something behind it');
 };
 
-subtest 'a stale document is confirmed, and keeps what we do not know' => sub {
+trial 'a stale document is confirmed, and keeps what we do not know' => sub {
 	my $realm = $fleet->realm;
 	$realm->make_index;
 	my $path = '/stale';
@@ -237,7 +237,7 @@ sub old_lookup {
 	my $doc = $realm->doc($id) or return;
 	return ($id, $doc);
 }
-subtest 'what we leave with --chunk-ids uuid, an old node could serve' => sub {
+trial 'what we leave with --chunk-ids uuid, an old node could serve' => sub {
 	my $realm = $fleet->realm;
 	my $p = $realm->node(chunk_ids => 'uuid', chunk_size => '64K');
 	my $vary = sub { my ($c, $r) = @_; $c->respond({ body => 'for ' . ($r->{headers}{'accept-encoding'} // 'none'), cc => 'max-age=600', vary => 'Accept-Encoding' }) };

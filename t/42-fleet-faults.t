@@ -13,9 +13,6 @@ my $K = 1 << 10;
 my $fleet = fleet();
 my $load = load_origin() or skip_file('no test origin');
 my %quick = (upstream_ca => $load->{ca}, chunk_size => '64K', s3_timeout => 2, elasticsearch_timeout => 0.25, elasticsearch_follow_interval => 1);
-my @only = split /,/, $ENV{ONLY} // ''; # for work on one of them: ONLY='S3 down'
-sub wanted { my ($name) = @_; !@only || grep { index($name, $_) >= 0 } @only }
-sub trial { my ($name, @more) = @_; return unless wanted($name); my $code = pop @more; subtest $name => $code }
 
 my $runs = 0;
 sub urls { # so many different objects of many sizes, to be asked for in turn, each twice

@@ -20,11 +20,18 @@ use Lab::Old;
 use Test::More;
 use Time::HiRes 'time', 'sleep';
 
-our @EXPORT = qw(fleet json files);
+our @EXPORT = qw(fleet json files trial);
 our ($KEY, $SECRET, $REGION) = qw(testkey testsecret us-east-1);
 my $coder = JSON::PP->new->canonical->utf8;
 sub json { ref $_[0] ? $coder->encode($_[0]) : $coder->decode($_[0]) }
 sub files { my ($dir) = @_; my @f; find({ no_chdir => 1, wanted => sub { push @f, $File::Find::name if -f } }, $dir) if -d $dir; @f = sort @f; return @f }
+# A subtest; for work on some of a file: ONLY='S3 down,variants' runs those alone whose names have one of these.
+sub trial {
+	my ($name, $code) = @_;
+	my @only = split /,/, $ENV{ONLY} // '';
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return subtest $name => $code if !@only || grep { index($name, $_) >= 0 } @only;
+}
 my $ua = HTTP::Tiny->new(timeout => 30 * slow());
 my $seq = 0;
 
@@ -108,7 +115,8 @@ sub fleet { $_[0]{fleet} }
 sub settings { # of a node of this realm
 	my ($r) = @_;
 	return (s3_endpoint => ($r->{s3} ? $r->{s3}->url : $r->{fleet}{s3}{url}), s3_bucket => $r->{bucket}, s3_access_key => $KEY, s3_secret_key => $SECRET, s3_region => $REGION,
-	        elasticsearch_url => ($r->{es} ? $r->{es}->url : $r->{fleet}{es}{url}), elasticsearch_meta_index => $r->{index}, elasticsearch_shards => 1, elasticsearch_replicas => 0);
+	        elasticsearch_url => ($r->{es} ? $r->{es}->url : $r->{fleet}{es}{url}), elasticsearch_meta_index => $r->{index}, elasticsearch_shards => 1, elasticsearch_replicas => 0,
+	        elasticsearch_timeout => 2 * slow()); # a loaded machine's first answer takes its time, and then the origin would be asked, as it should
 }
 our ($KEY, $SECRET, $REGION) = ($Lab::Fleet::KEY, $Lab::Fleet::SECRET, $Lab::Fleet::REGION);
 sub node {
@@ -173,14 +181,22 @@ package Lab::Fleet::Node;
 use strict;
 use warnings;
 use Lab;
+use Time::HiRes 'time';
 use Test::More;
 our @ISA = ('Lab::Proxy');
 sub spooled { my ($p) = @_; grep { !m{/failed/} } Lab::Fleet::files($p->state_dir . '/spool') } # what S3 does not have yet
 sub given_up { my ($p) = @_; Lab::Fleet::files($p->state_dir . '/spool/failed') }
 sub waiting { my ($p) = @_; my $m = $p->metrics; $m->{spool_entries} + $m->{outbox_entries} } # what S3 or Elasticsearch does not have yet
-sub drained { # all that is stored here is in S3 and Elasticsearch
+sub drained { # all that is stored here is in S3 and Elasticsearch. The counts are the uploader's, who may not have looked yet: three times nothing is nothing
 	my ($p, $seconds) = @_;
-	return Lab::wait_until(sub { my $m = $p->metrics; defined $m->{outbox_entries} && defined $m->{spool_entries} && !$m->{outbox_entries} && !$m->{spool_entries} && !$p->spooled }, $seconds // 30, 'an empty spool and outbox');
+	my ($none, $then) = (0, 0);
+	return Lab::wait_until(sub {
+		return if time < $then;
+		my $m = $p->metrics;
+		$none = defined $m->{outbox_entries} && defined $m->{spool_entries} && !$m->{outbox_entries} && !$m->{spool_entries} && !$p->spooled ? $none + 1 : 0;
+		$then = time + 0.1;
+		return $none >= 3;
+	}, $seconds // 30, 'an empty spool and outbox');
 }
 sub stored { my ($p, $url, @args) = @_; Lab::wait_until(sub { $p->curl(@args, '-H', 'Cache-Control: only-if-cached', $url)->hit }, 10, "$url to be stored") }
 sub wipe_store { my ($p) = @_; $p->stop; File::Path::remove_tree($p->state_dir . '/store'); $p->launch } # the bodies
