@@ -9,7 +9,8 @@
  * list is not noted. What is younger than grace is not noted either, and its age is asked for again just before it is deleted. And who
  * refers anew to an old chunk that is there already makes it young first (BUCKET_FRESH_MS in bucket.h). So the one to be harmed is a node
  * that publishes a document longer after its upload than grace less BUCKET_FRESH_MS, less the time that gc itself takes: for instance when
- * Elasticsearch is away for that long. Then a chunk is missing, which costs a fetch from the origin and never a wrong byte.
+ * Elasticsearch is away for that long; or one that makes a chunk young in the milliseconds between that last question and the deletion. Then
+ * a chunk is missing, which costs a fetch from the origin and never a wrong byte.
  * A walk over the documents that fails or may be incomplete must end in gc_end and not in gc_sweep.
  *
  * Memory is bounded: what was listed and what is referred to is in files without names in a folder of the caller's (some 50 and 16 bytes a
