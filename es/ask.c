@@ -110,17 +110,21 @@ metadata_import(struct metadata *m, const struct meta *meta)
 		import_done(&i->note);
 }
 
-/* The uploader measures Elasticsearch's clock, and leaves what it found in the mirror for all processes. */
+/* The uploader measures Elasticsearch's clock, and leaves what it found in the mirror for all processes. Until it has, it is looked for each time. */
 static void
 read_offset(struct metadata *m)
 {
-	int64_t now = clock_mono(), last = m->offset_read;
+	int64_t now = clock_mono(), last = m->offset_read, offset;
 	MDB_txn *txn;
 
-	if ((last && now - last < OFFSET_READ_MS) || !atomic_compare_exchange_strong(&m->offset_read, &last, now) || metadata_begin(m, &txn) < 0)
+	if ((last && now - last < OFFSET_READ_MS) || metadata_begin(m, &txn) < 0)
 		return;
-	remote_set_offset(m->remote, state_get(txn, mirror_dbi(m->mirror, MIRROR_STATE), STATE_OFFSET, 0));
+	offset = state_get(txn, mirror_dbi(m->mirror, MIRROR_STATE), STATE_OFFSET, INT64_MIN);
 	mirror_read_end(m->mirror, txn);
+	if (offset == INT64_MIN)
+		return;
+	remote_set_offset(m->remote, offset);
+	m->offset_read = now;
 }
 
 /* --- the question ------------------------------------------------------------------------------------------------------------ */

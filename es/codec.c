@@ -437,7 +437,8 @@ read_theirs(const json_t *source, struct meta *m, struct arena *arena)
 }
 
 /* Nothing was stored in the future. Who says so has a clock that is ahead of ours, which remote_offset does not know of: the age is then counted
- * from now on, and begins with what it was there (RFC 9111 4.2.3: the larger of apparent_age and corrected_age_value). */
+ * from now on, and begins with what it was there (RFC 9111 4.2.3: the larger of apparent_age and corrected_age_value). When that is more than
+ * clocks may differ, nobody knows how long it has been there: it is to be validated. */
 static void
 clamp_to_now(struct meta *m, int64_t now)
 {
@@ -449,6 +450,8 @@ clamp_to_now(struct meta *m, int64_t now)
 		m->last_access = now;
 	if (response <= now)
 		return;
+	if (response > now + CODEC_TOLERANCE_MS)
+		m->flags |= META_INVALIDATED;
 	if (delay < 0)
 		delay = 0;
 	apparent = response / 1000 - m->date;

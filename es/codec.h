@@ -22,4 +22,5 @@ bool codec_invalidated(const json_t *source);
 json_t *codec_time(int64_t ms); /* as a date of 4.5; of Elasticsearch's clock */
 /* The manifest alone, of whatever document: empty when there is none. -ERR_CORRUPT: it cannot be read. */
 int codec_manifest(const json_t *source, struct arena *, struct str *manifest);
+#define CODEC_TOLERANCE_MS 2000 /* what is stored so much later than now has times that cannot be trusted: META_INVALIDATED */
 #define CODEC_UNKNOWN_MAX (64u << 10) /* bytes of unknown members that a meta carries along (what is in the index keeps all of them) */

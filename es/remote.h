@@ -53,7 +53,7 @@ const struct remote_options *remote_options(const struct remote *);
 /* How much Elasticsearch's clock is ahead of ours, in ms (0: not known, or no more than REMOTE_CLOCK_TOLERANCE_MS, which is not worth a
  * correction). Nodes whose clocks differ have one clock in common by it: the one that times in documents are written in.
  * remote_measure asks for it; where it is known from elsewhere remote_set_offset sets it. */
-#define REMOTE_CLOCK_TOLERANCE_MS 2000
+#define REMOTE_CLOCK_TOLERANCE_MS 2000 /* and CODEC_TOLERANCE_MS */
 int64_t remote_offset(const struct remote *);
 void remote_set_offset(struct remote *, int64_t);
 int remote_measure(struct remote *);

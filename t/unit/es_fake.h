@@ -131,7 +131,7 @@ fake_search(json_t *q)
 static inline bool
 fake_misbehave(struct fake_conn *c, int how)
 {
-	static char *large;
+	char *large;
 	switch (how) {
 	case FAKE_CLOSE:   return false;
 	case FAKE_HANG:    usleep(1500000); return false;
