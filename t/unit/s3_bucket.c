@@ -61,6 +61,10 @@ static const struct script {
 	{ .what = "a body that is cut", .key = "cut", .status = 200, .body = "hello", .promise = 10, .then = SAY_CLOSE, .err = -ERR_S3_FAILED, .read = true },
 	{ .what = "a range that is cut", .key = "cut2", .status = 206, .fields = "Content-Range: bytes 2-9/10\r\n", .body = "2345", .promise = 8, .then = SAY_CLOSE,
 	  .off = 2, .err = -ERR_S3_FAILED, .read = true },
+	{ .what = "a range that ends early, in chunks", .key = "chunks", .raw = "HTTP/1.1 206 X\r\nContent-Range: bytes 2-4/10\r\nTransfer-Encoding: chunked\r\n\r\n"
+	  "2\r\n23\r\n0\r\n\r\n", .off = 2, .n = 3, .err = -ERR_S3_FAILED, .read = true },
+	{ .what = "a range that goes on, in chunks", .key = "chunks2", .raw = "HTTP/1.1 206 X\r\nContent-Range: bytes 2-4/10\r\nTransfer-Encoding: chunked\r\n\r\n"
+	  "4\r\n2345\r\n0\r\n\r\n", .off = 2, .n = 3, .err = -ERR_S3_FAILED, .read = true },
 	{ .what = "silence in a body", .key = "hold", .status = 200, .body = "hello", .promise = 10, .then = SAY_HOLD, .err = -ERR_S3_FAILED, .read = true },
 	{ .what = "silence", .key = "silent", .raw = "", .then = SAY_HOLD, .err = -ERR_S3_FAILED, .says = "in time" },
 	{ .what = "an end instead of an answer", .key = "end", .raw = "", .then = SAY_CLOSE, .err = -ERR_S3_FAILED },
@@ -233,6 +237,16 @@ play_expired(const struct heard *h, struct answer *a)
 	}
 }
 
+/* The second request finds its connection closed. */
+static void
+play_stale(const struct heard *h, struct answer *a)
+{
+	if (puts_n == 2) {
+		a->raw = "";
+		a->then = SAY_CLOSE;
+	}
+}
+
 static void
 test_again(struct credentials *c)
 {
@@ -241,6 +255,12 @@ test_again(struct credentials *c)
 	uint64_t size;
 	char path[128];
 
+	int fd = file_of(1000);
+	playing(play_stale);
+	is_int(bucket_put_file(b, STR("x"), fd, 1000, NULL, false, problem), 0, "an object is sent");
+	is_int(bucket_put_file(b, STR("x"), fd, 1000, NULL, false, problem), 0, "another, on a connection that dies of it");
+	is_int(puts_n, 3, "is sent once more");
+	fd_close(&fd);
 	playing(play_region);
 	snprintf(region_said, sizeof region_said, "eu-west-9");
 	is_int(bucket_get(b, STR("x"), 0, 0, &rd, &size, problem), 0, "a bucket that is elsewhere");
