@@ -42,6 +42,13 @@ base_url(struct arena *a, const char *what, const char *text, struct url *u, str
 	return 0;
 }
 
+struct str
+bucket_aws_host(struct arena *a, const char *bucket, struct str region, bool path_style)
+{
+	return arena_printf(a, "%s%ss3.%.*s.amazonaws.com%s", path_style ? "" : bucket, path_style ? "" : ".", STRP(region),
+		str_starts(region, STR("cn-")) ? ".cn" : "");
+}
+
 int
 bucket_open(struct bucket **out, const struct bucket_options *o, char problem[BUCKET_PROBLEM])
 {
@@ -64,8 +71,7 @@ bucket_open(struct bucket **out, const struct bucket_options *o, char problem[BU
 	snprintf(b->region, sizeof b->region, "%s", o->region);
 	if (b->aws) {
 		b->scheme = STR("https");
-		b->host = b->host_field = arena_printf(&b->arena, "%s%ss3.%s.amazonaws.com%s", b->path_style ? "" : o->bucket, b->path_style ? "" : ".",
-			o->region, strncmp(o->region, "cn-", 3) == 0 ? ".cn" : "");
+		b->host = b->host_field = bucket_aws_host(&b->arena, o->bucket, str_c(o->region), b->path_style);
 	} else if ((r = base_url(&b->arena, "the endpoint of S3", o->endpoint, &u, &b->base, problem)) == 0) {
 		b->scheme = u.scheme;
 		b->host = u.host;
@@ -173,7 +179,6 @@ bucket_get(struct bucket *b, struct str key, uint64_t off, uint64_t n, struct bu
 	}
 	if (r < 0)
 		bucket_read_end(&rd);
-	c = NULL;
 	*out = rd;
 	return r;
 }

@@ -38,19 +38,6 @@ region_of(struct call *c)
 	return r;
 }
 
-static struct str
-host_field(struct call *c, struct str region)
-{
-	const struct bucket *b = c->b;
-	const char *china = str_starts(region, STR("cn-")) ? ".cn" : "";
-
-	if (!b->aws)
-		return b->host_field;
-	if (b->path_style)
-		return arena_printf(&c->arena, "s3.%.*s.amazonaws.com%s", STRP(region), china);
-	return arena_printf(&c->arena, "%s.s3.%.*s.amazonaws.com%s", b->bucket, STRP(region), china);
-}
-
 /* Sends the head: 0, or why not. used: the access key that it is signed with. */
 static int
 begin(struct call *c, bool fresh, char used[ACCESS_KEY])
@@ -66,7 +53,8 @@ begin(struct call *c, bool fresh, char used[ACCESS_KEY])
 	if (c->open) {
 		url = arena_printf(a, "%.*s/%.*s", STRP(b->read_url), STRP(key));
 	} else {
-		struct str region = region_of(c), host = host_field(c, region);
+		struct str region = region_of(c);
+		struct str host = b->aws ? bucket_aws_host(a, b->bucket, region, b->path_style) : b->host_field;
 		struct str path = b->path_style ? arena_printf(a, "%.*s/%s%s%.*s", STRP(b->base), b->bucket, key.n ? "/" : "", STRP(key))
 			: arena_printf(a, "%.*s/%.*s", STRP(b->base), STRP(key));
 		struct str sum = c->sum[0] ? str_c(c->sum) : STR(SIGV4_EMPTY);

@@ -67,4 +67,5 @@ void call_end(struct call *);
 int call_fail(struct call *, int r, const char *fmt, ...) __attribute__((format(printf, 3, 4))); /* returns r, problem set */
 struct str call_etag(struct call *);
 
+struct str bucket_aws_host(struct arena *, const char *bucket, struct str region, bool path_style);
 int bucket_sum(int fd, uint64_t off, uint64_t n, char sum[SHA256_HEX + 1]); /* 0, -ERR_CORRUPT, -ERR_SYSTEM */
