@@ -126,7 +126,7 @@ test_both_ways(void)
 	meta_copy(&back, &back, &a);
 	is_str(meta_encode(&back, &a), meta_encode(&m, &a), "and is the same, to the last byte of its fields");
 	snprintf(text, sizeof text, "%.*s", STRP(write_doc(&m, 250000)));
-	is_int(json_integer_value(json_object_get(json_loads(text, 0, NULL), "px_stored_at")), m.stored_at + 250000, "with another clock its times are Elasticsearch's");
+	ok(str_has(str_c(text), STR("\"px_stored_at\":1795436366123,")), "with another clock its times are Elasticsearch's");
 	is_int(read_doc(text, 250000, &back), 0, "with another clock");
 	is_str(meta_encode(&back, &a), meta_encode(&m, &a), "it comes back the same");
 }
