@@ -53,8 +53,9 @@ begin(struct call *c, bool fresh, char used[ACCESS_KEY])
 	if (c->open) {
 		url = arena_printf(a, "%.*s/%.*s", STRP(b->read_url), STRP(key));
 	} else {
-		struct str region = region_of(c);
-		struct str host = b->aws ? bucket_aws_host(a, b->bucket, region, b->path_style) : b->host_field;
+		c->region = region_of(c);
+		c->skew = atomic_load(&b->skew);
+		struct str host = b->aws ? bucket_aws_host(a, b->bucket, c->region, b->path_style) : b->host_field;
 		struct str path = b->path_style ? arena_printf(a, "%.*s/%s%s%.*s", STRP(b->base), b->bucket, key.n ? "/" : "", STRP(key))
 			: arena_printf(a, "%.*s/%.*s", STRP(b->base), STRP(key));
 		struct str sum = c->sum[0] ? str_c(c->sum) : STR(SIGV4_EMPTY);
@@ -66,8 +67,8 @@ begin(struct call *c, bool fresh, char used[ACCESS_KEY])
 			int r = credentials_get(b->credentials, &k, c->problem);
 			if (r < 0)
 				return r;
-			struct sigv4 s = { str_c(k.access_key), str_c(k.secret_key), arena_dup(a, str_c(k.session_token)), region, STR("s3"),
-				(clock_wall() + atomic_load(&b->skew)) / 1000 };
+			struct sigv4 s = { str_c(k.access_key), str_c(k.secret_key), arena_dup(a, str_c(k.session_token)), c->region, STR("s3"),
+				(clock_wall() + c->skew) / 1000 };
 			sigv4_sign(&s, c->method, path, c->query, sum, &h);
 			snprintf(used, ACCESS_KEY, "%s", k.access_key);
 			OPENSSL_cleanse(&k, sizeof k);
@@ -239,12 +240,11 @@ refused(struct call *c, bool *doubt)
 	return judge(c, status, doubt);
 }
 
-/* Where the bucket is, if S3 says that it is elsewhere. */
+/* Where the bucket is, if S3 says that it is elsewhere than where it was asked for. */
 static bool
 region_learnt(struct call *c)
 {
 	struct str r = headers_get(&c->resp.headers, STR("x-amz-bucket-region"));
-	bool news = false;
 
 	if (r.n == 0)
 		r = str_c(c->error.region);
@@ -254,12 +254,9 @@ region_learnt(struct call *c)
 		if (!(r.p[i] >= 'a' && r.p[i] <= 'z') && !(r.p[i] >= '0' && r.p[i] <= '9') && r.p[i] != '-')
 			return false;
 	pthread_mutex_lock(&c->b->lock);
-	if (!str_eq(r, str_c(c->b->region))) {
-		snprintf(c->b->region, sizeof c->b->region, "%.*s", STRP(r));
-		news = true;
-	}
+	snprintf(c->b->region, sizeof c->b->region, "%.*s", STRP(r));
 	pthread_mutex_unlock(&c->b->lock);
-	return news;
+	return !str_eq(r, c->region);
 }
 
 /* What time is it there? True when that explains a refusal, and we know better now. */
@@ -272,8 +269,8 @@ skew_learnt(struct call *c)
 		return false;
 	if (strcmp(c->error.code, "RequestTimeTooSkewed") != 0 && strcmp(c->error.code, "RequestExpired") != 0 && !head)
 		return false;
-	int64_t ahead = atomic_load(&c->b->ahead), was = atomic_load(&c->b->skew);
-	if (ahead - was < SKEW_MS && was - ahead < SKEW_MS)
+	int64_t ahead = atomic_load(&c->b->ahead);
+	if (ahead - c->skew < SKEW_MS && c->skew - ahead < SKEW_MS)
 		return false;
 	atomic_store(&c->b->skew, ahead);
 	return true;

@@ -54,6 +54,8 @@ struct call {
 	struct xfer *xfer;
 	struct http_response resp;
 	struct s3xml_error error;       /* what S3 says, when it does */
+	struct str region;              /* what it was last signed with: others may have learnt better meanwhile */
+	int64_t skew;
 	char *problem;                  /* of BUCKET_PROBLEM; the caller's, or own */
 	char own[BUCKET_PROBLEM];
 };
