@@ -272,6 +272,19 @@ static bool room_in_spool(const struct worker *w)
 	return w->spool != NULL ? !spool_full(w->spool) : !fleet_configured();
 }
 
+/* Nodes of the old system look where Accept-Encoding alone leads, whether or not the response varies (behaviour.md 2.1 step 5), and so do we when
+ * there is nothing under the plain name. */
+static bool in_old_company(const struct fetch_ask *ask)
+{
+	return ask->worker->shared_documents && conf()->chunk_ids == CHUNK_IDS_UUID && ask->stored == NULL;
+}
+
+static struct str old_id(const struct fetch_ask *ask, struct arena *a)
+{
+	struct str raw = vary_proactive(a, &ask->request->headers);
+	return raw.p != NULL ? key_variant_id(a, ask->plan->id, raw) : arena_dup(a, ask->plan->id);
+}
+
 /* The answer becomes an object. The caller gets a reader, the rest of the body is the job's. -ERR_X: it cannot, *fill and *x are as before. */
 static int begin_storing(const struct fetch_ask *ask, struct fill **fill, struct xfer **x, struct object *part, int64_t requested, int64_t answered,
                          struct arena *a, struct fetched *out)
@@ -286,6 +299,8 @@ static int begin_storing(const struct fetch_ask *ask, struct fill **fill, struct
 	int64_t length = -1;
 	judge_meta(&opt, ask->plan, ask->request, &out->response, requested, answered, &j->arena, &j->meta);
 	j->meta.id = j->meta.vary.n > 0 ? key_variant_id(&j->arena, ask->plan->id, vary_name(&j->arena, &j->meta, &ask->request->headers)) : arena_dup(&j->arena, ask->plan->id);
+	if (j->meta.vary.n == 0 && in_old_company(ask))
+		j->meta.id = old_id(ask, &j->arena);
 	if (out->response.status == 206) {
 		j->meta.id = arena_printf(&j->arena, "%.*s+part", STRP(ask->plan->id));
 		j->meta.vary_request = arena_dup(&j->arena, ask->range);

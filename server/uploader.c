@@ -36,7 +36,7 @@ struct uploader {
 	struct upload *upload;
 	struct drain *drain;
 	struct follow *follow;
-	int64_t sweep_due, counted;
+	int64_t sweep_due;
 	uint8_t *wanted;               /* a filter, while sweeping */
 };
 
@@ -192,14 +192,6 @@ static uint64_t outbox(struct uploader *u)
 	return n;
 }
 
-static void measure(struct uploader *u)
-{
-	if (clock_mono() - u->counted < WAIT_MS)
-		return;
-	u->counted = clock_mono();
-	outbox(u);
-}
-
 /* ---- life */
 
 static bool workers_alive(void)
@@ -225,8 +217,9 @@ static bool may_leave(struct uploader *u, int64_t deadline)
 static void step(struct uploader *u)
 {
 	const uint32_t seen = spool_news(u->spool);
+	outbox(u); /* before and after: who sees it empty may rely on it */
 	int64_t wait = drain_step(u->drain);
-	measure(u);
+	outbox(u);
 	if (wait > 0)
 		spool_wait(u->spool, seen, clock_mono() + (wait < WAIT_MS ? wait : WAIT_MS));
 }

@@ -75,7 +75,7 @@ SETTING(s3_read_ms,         seconds, "30",       "s3-timeout",         "PASSSAGE
 SETTING(upload_threads,     int,     "8",        "upload-concurrency", "PASSSAGE_UPLOAD_CONCURRENCY", "s3.upload_concurrency", "1", "256", RESTART, "Bodies that are sent to S3 at a time.")
 SETTING(refill_ahead,       int,     "4",        "refill-concurrency", "PASSSAGE_REFILL_CONCURRENCY", "s3.refill_concurrency", "1", "64",  RESTART, "Chunks of one object that are read from S3 at a time.")
 SETTING(spool_size,         size,    "64G",      "spool-size",         "PASSSAGE_SPOOL_SIZE",        "s3.spool_size",        "1M", "1E",    RESTART, "Most bytes that wait for S3; above it nothing new is stored, and clients are served all the same.")
-SETTING(health_check_s3,    bool,    "true",     "health-check-s3",    "PASSSAGE_HEALTH_CHECK_S3",   "health.check_s3",      NULL, NULL,    LIVE, "Is /health bad when the bucket cannot be reached?")
+SETTING(health_check_s3,    bool,    "true",     "health-check-s3",    "PASSSAGE_HEALTH_CHECK_S3",   "health.check_s3",      NULL, NULL,    LIVE, "/health answers 503 while the bucket cannot be reached; off: 200, degraded.")
 GROUP("Elasticsearch")
 SETTING(es_urls,            list,    "",         "elasticsearch-url",  "PASSSAGE_ELASTICSEARCH_URL", "elasticsearch.url",    NULL, NULL,    RESTART|SECRET, "URLs of one Elasticsearch or OpenSearch cluster for metadata, http[s]://[user:password@]host:port; empty: none.")
 SETTING(es_index,           str,     "passsage_meta", "elasticsearch-meta-index", "PASSSAGE_ELASTICSEARCH_META_INDEX", "elasticsearch.index", NULL, NULL, RESTART, "Index; made when it is not there.")
