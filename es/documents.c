@@ -135,7 +135,7 @@ static int
 err_of(int64_t status)
 {
 	return status >= 200 && status < 300 ? 0 : status == 404 ? -ERR_NOT_FOUND : status == 409 ? -ERR_CONFLICT : status == 429 ? -ERR_BUSY
-		: status >= 400 && status < 500 ? -ERR_BAD_REQUEST : -ERR_ES_FAILED;
+		: status == 400 || status == 413 ? -ERR_BAD_REQUEST : -ERR_ES_FAILED; /* 403 is an index that is read-only for a while */
 }
 
 int

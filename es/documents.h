@@ -26,7 +26,7 @@ void bulk_fini(struct bulk *);
 void bulk_put(struct bulk *, const struct document *d, const json_t *source);
 void bulk_update(struct bulk *, struct str id, const json_t *partial); /* without upsert */
 void bulk_index(struct bulk *, struct str id, const json_t *source);   /* whatever is there; NULL: delete */
-/* Sends it. fn is called for each action, in order, with its result: 0, -ERR_CONFLICT, -ERR_NOT_FOUND, -ERR_BUSY (429), -ERR_ES_FAILED (5xx: again
+/* Sends it. fn is called for each action, in order, with its result: 0, -ERR_CONFLICT, -ERR_NOT_FOUND, -ERR_BUSY (429), -ERR_ES_FAILED (5xx, 403: again
  * later), -ERR_BAD_REQUEST with the reason (never again); it may be NULL. When the call as a whole fails: its error, and fn is not called. */
 typedef void bulk_f(void *arg, unsigned i, int result, const char *reason);
 int bulk_send(struct remote *, struct bulk *, bool refresh, int64_t timeout_ms, bulk_f *, void *arg);

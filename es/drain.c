@@ -411,7 +411,7 @@ state_run(struct recorder *r, MDB_txn *txn, struct note *note)
 static void
 measure(struct drain *d)
 {
-	int64_t now = clock_mono(), offset = remote_offset(d->o.remote);
+	int64_t now = clock_mono(), offset;
 	struct note note = { .kind = NOTE_RUN, .run = state_run, .arg = &offset };
 
 	if (d->measured && now - d->measured < MEASURE_MS)
@@ -419,12 +419,13 @@ measure(struct drain *d)
 	d->measured = now;
 	if (remote_measure(d->o.remote) < 0) /* a user without the right to ask: times are taken as they are */
 		return;
-	if (d->offset_known && offset == remote_offset(d->o.remote))
-		return;
-	offset = remote_offset(d->o.remote);
-	if (offset)
-		log_warn("this machine's clock and Elasticsearch's differ by %lld s", (long long)(offset / 1000));
-	d->offset_known = metadata_writable(d->m) && recorder_do(d->m->recorder, &note) == 0;
+	offset = remote_offset_exactly(d->o.remote);
+	if (remote_offset(d->o.remote) && llabs(offset - d->offset_logged) > REMOTE_CLOCK_TOLERANCE_MS) {
+		log_warn("this machine's clock and Elasticsearch's differ by %lld s; times are corrected by that", (long long)(offset / 1000));
+		d->offset_logged = offset;
+	}
+	if (metadata_writable(d->m))
+		recorder_do(d->m->recorder, &note);
 }
 
 int64_t

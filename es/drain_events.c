@@ -2,8 +2,8 @@
  *
  * An event is done in this order: the documents in Elasticsearch are deleted (or marked), then the event document is written and made visible to
  * searches, then the row is settled. In any other order a node could hear of the event and then get the old document back from Elasticsearch.
- * An event holds for what was stored until its time and a little longer, as much as clocks may differ without a correction: what that hits
- * beyond its aim is fetched once more. */
+ * A document of a node whose clock is a little wrong (REMOTE_CLOCK_TOLERANCE_MS) may escape the first step, if it was stored as short a time before
+ * the event; that node itself hears of the event, and is exact. */
 #include "drain_impl.h"
 #include "../common/clock.h"
 #include "../common/counters.h"
@@ -71,7 +71,6 @@ look(void *arg, unsigned i, const struct document *doc)
 {
 	struct batch *b = arg;
 	struct one *o = b->asked[i];
-	int64_t until = o->e.at + REMOTE_CLOCK_TOLERANCE_MS;
 	json_t *source;
 
 	if (b->vary) {
@@ -80,7 +79,7 @@ look(void *arg, unsigned i, const struct document *doc)
 	}
 	o->asked = true;
 	o->known = doc->source != NULL;
-	if (!doc->source || codec_stored_at(doc->source, remote_offset(b->drain->o.remote)) > until
+	if (!doc->source || codec_stored_at(doc->source, remote_offset(b->drain->o.remote)) > o->e.at
 	    || (o->e.kind == EVENT_INVALID && codec_invalidated(doc->source))) {
 		o->done = true;
 		return;
@@ -190,7 +189,7 @@ event_id(struct arena *arena)
 static int
 tell_nodes(struct batch *b, struct arena *arena)
 {
-	int64_t offset = remote_offset(b->drain->o.remote);
+	int64_t offset = remote_offset_exactly(b->drain->o.remote);
 	json_t *list = json_array(), *doc;
 	unsigned n = 0;
 	int err = 0;

@@ -12,7 +12,8 @@ struct drain {
 	char after[MIRROR_KEY_MAX];    /* where the pass over the outbox stands */
 	size_t after_n;
 	unsigned batch_max;
-	bool index_made, offset_known;
+	bool index_made;
+	int64_t offset_logged;
 	bool again, progress, events_left, partial; /* of this step: a conflict; something was settled; more events wait; a shard is away */
 	int64_t rest_ms, rest_until;   /* mono: nothing is tried until then */
 	int64_t used_at, measured, rejected_logged, deadline;

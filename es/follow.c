@@ -103,7 +103,7 @@ apply_one(struct follow *f, const json_t *e, int64_t offset)
 	    || json_integer_value(at) > INT64_MAX / 2)
 		return;
 	note.kind = !strcmp(kind, "invalid") ? NOTE_INVALIDATE : NOTE_WITHDRAW; /* what we do not know of yet is better gone */
-	note.at = json_integer_value(at) - offset + REMOTE_CLOCK_TOLERANCE_MS;
+	note.at = json_integer_value(at) - offset;
 	metadata_hear(f->m, &note);
 }
 
@@ -115,7 +115,7 @@ apply(void *arg, unsigned i, const struct document *d)
 	size_t k;
 
 	json_array_foreach(json_object_get(d->source, "px_events"), k, e)
-		apply_one(f, e, remote_offset(f->remote));
+		apply_one(f, e, remote_offset_exactly(f->remote));
 	note_seen(f, d->id);
 }
 
@@ -252,7 +252,7 @@ static void
 tidy(struct follow *f, int64_t now)
 {
 	json_t *answer = NULL;
-	const json_t *hits = search(f, "lt", now + remote_offset(f->remote) - FOLLOW_KEEP_MS, &answer);
+	const json_t *hits = search(f, "lt", now + remote_offset_exactly(f->remote) - FOLLOW_KEEP_MS, &answer);
 	struct bulk bulk = { 0 };
 
 	for (size_t i = 0; i < json_array_size(hits); i++)
@@ -276,7 +276,7 @@ follow_step(struct follow *f)
 	f->next = clock_mono() + f->interval_ms;
 	if (!f->followed && !resume(f, now))
 		return f->interval_ms;
-	from = (f->followed < now ? f->followed : now) + remote_offset(f->remote) - FOLLOW_SKEW_MS;
+	from = (f->followed < now ? f->followed : now) + remote_offset_exactly(f->remote) - FOLLOW_SKEW_MS;
 	if (look(f, from)) {
 		metadata_flush(f->m);
 		f->followed = now;

@@ -19,6 +19,7 @@
 #define TOUCH_WAIT_MS 5000      /* touches alone are no reason to sync the disk more often */
 #define RECENT 4096             /* ids whose touch of this minute is known to be written; a collision costs a write */
 #define PURGE_MAX 64
+#define DROP_SLACK_MS 2000      /* REMOTE_CLOCK_TOLERANCE_MS */
 
 struct touch {
 	uint64_t hash;
@@ -168,6 +169,15 @@ tell_others(struct recorder *r, MDB_txn *txn, struct str id, enum event_kind kin
 	return event_put(txn, mirror_dbi(r->mirror, MIRROR_EVENTS), &(struct event){ .kind = kind, .local = local, .at = at, .id = id });
 }
 
+/* The version that goes, and what other nodes, whose clocks are not quite ours, have of it. */
+static int64_t
+dropped_until(const struct meta *m)
+{
+	int64_t until = m->stored_at + DROP_SLACK_MS, now = clock_wall();
+
+	return until < now ? until : m->stored_at > now ? m->stored_at : now;
+}
+
 static int
 drop(struct recorder *r, MDB_txn *txn, struct str id)
 {
@@ -179,7 +189,7 @@ drop(struct recorder *r, MDB_txn *txn, struct str id)
 		return rc == MDB_NOTFOUND ? 0 : rc;
 	arena_reset(&r->scratch);
 	if (is_shared(r, id) && meta_decode((struct str){ data.mv_data, data.mv_size }, &r->scratch, &meta) == 0)
-		rc = tell_others(r, txn, id, EVENT_GONE, meta.stored_at, false);
+		rc = tell_others(r, txn, id, EVENT_GONE, dropped_until(&meta), false);
 	return rc ? rc : recorder_drop(r, txn, id);
 }
 

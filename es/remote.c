@@ -228,6 +228,8 @@ tell(struct remote *r, bool answered, unsigned place, bool probe, const char *tr
 			r->rest_ms = REMOTE_REST_MAX_MS;
 		r->closed_until = clock_mono() + jitter(r->rest_ms);
 	}
+	if (answered && trouble && trouble != r->trouble) /* it denies access: what failed is said when the breaker opens */
+		log_warn("%s", trouble);
 	r->trouble = trouble;
 	pthread_mutex_unlock(&r->lock);
 }
@@ -440,13 +442,21 @@ remote_check(struct remote *r, int64_t timeout_ms, char problem[256])
 int64_t
 remote_offset(const struct remote *r)
 {
+	int64_t o = r->offset;
+
+	return o > REMOTE_CLOCK_TOLERANCE_MS || o < -REMOTE_CLOCK_TOLERANCE_MS ? o : 0;
+}
+
+int64_t
+remote_offset_exactly(const struct remote *r)
+{
 	return r->offset;
 }
 
 void
 remote_set_offset(struct remote *r, int64_t offset)
 {
-	r->offset = offset > REMOTE_CLOCK_TOLERANCE_MS || offset < -REMOTE_CLOCK_TOLERANCE_MS ? offset : 0;
+	r->offset = offset;
 }
 
 int

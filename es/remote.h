@@ -55,5 +55,6 @@ const struct remote_options *remote_options(const struct remote *);
  * remote_measure asks for it; where it is known from elsewhere remote_set_offset sets it. */
 #define REMOTE_CLOCK_TOLERANCE_MS 2000 /* and CODEC_TOLERANCE_MS */
 int64_t remote_offset(const struct remote *);
+int64_t remote_offset_exactly(const struct remote *); /* for the times of events: as measured, to some ms */
 void remote_set_offset(struct remote *, int64_t);
 int remote_measure(struct remote *);

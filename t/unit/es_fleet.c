@@ -336,6 +336,24 @@ test_purge(void)
 	ok(!(j = doc("https/example.com/p3+v1")), "and delete these in Elasticsearch");
 	ok(drain(&A) == 0 && drain(&B) == 0, "all events are settled");
 
+	/* what comes right after a purge is not hit by it */
+	both_have("https/example.com/p5", now - 60000);
+	metadata_withdraw(A.m, STR("https/example.com/p5"));
+	metadata_flush(A.m);
+	usleep(20000);
+	struct meta fresh = make("https/example.com/p5", clock_wall(), "fresh");
+	metadata_store(A.m, &fresh);
+	drain(&A);
+	ask_later(&B, "https/example.com/p5", &got);
+	metadata_flush(B.m);
+	for (int i = 0; i < 4; i++)
+		follow_step(A.follow), follow_step(B.follow), usleep(20000);
+	drain(&A), drain(&B);
+	ok(get(&A, "https/example.com/p5", &got) == 1 && get(&B, "https/example.com/p5", &got) == 1 && str_eq(headers_get(&got.headers, STR("ETag")), STR("fresh")),
+	   "what is fetched right after a purge stays, at both nodes");
+	ok((j = doc("https/example.com/p5")), "and in Elasticsearch");
+	json_decref(j);
+
 	/* not published yet, at another node */
 	B.ready = DRAIN_UNDER_WAY;
 	struct meta pending = make("https/example.com/p4", now - 60000, "x");
@@ -433,6 +451,22 @@ test_clock(void)
 	remote_measure(A.remote);
 	is_int(remote_offset(A.remote), 0, "a small difference is none");
 	fake.clock = 0;
+	remote_measure(A.remote);
+
+	/* a purge, and a node whose clock is four minutes behind: its documents of half a minute before and of ten seconds after */
+	remote_set_offset(B.remote, 240000);
+	struct meta before = make("https/example.com/c1", clock_wall() - 270000, "x"), after = make("https/example.com/c2", clock_wall() - 230000, "x");
+	metadata_store(B.m, &before), metadata_store(B.m, &after);
+	drain(&B);
+	metadata_withdraw(A.m, before.id), metadata_withdraw(A.m, after.id);
+	metadata_flush(A.m);
+	drain(&A);
+	ok(!(j = doc("https/example.com/c1")) && (j = doc("https/example.com/c2")), "a purge knows before from after by Elasticsearch's clock");
+	json_decref(j);
+	follow_step(B.follow), follow_step(B.follow);
+	ok(get(&B, "https/example.com/c1", &got) < 0 && get(&B, "https/example.com/c2", &got) == 1, "at a node whose clock is wrong, too");
+	drain(&B);
+	remote_set_offset(B.remote, 0);
 }
 
 static void
