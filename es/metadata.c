@@ -314,7 +314,7 @@ metadata_touch(struct metadata *m, struct str id, int64_t now)
 int
 metadata_drop(struct metadata *m, struct str id)
 {
-	struct note note = { .kind = NOTE_DROP, .n = 1, .id = { id } };
+	struct note note = { .kind = NOTE_DROP, .n = 1, .id = { id }, .at = clock_wall() };
 
 	if (!metadata_is_key(id))
 		return 0;

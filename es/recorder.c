@@ -169,17 +169,17 @@ tell_others(struct recorder *r, MDB_txn *txn, struct str id, enum event_kind kin
 	return event_put(txn, mirror_dbi(r->mirror, MIRROR_EVENTS), &(struct event){ .kind = kind, .local = local, .at = at, .id = id });
 }
 
-/* The version that goes, and what other nodes, whose clocks are not quite ours, have of it. */
+/* The version that goes, and what other nodes, whose clocks are not quite ours, have of it; but nothing that came after it was asked for. */
 static int64_t
-dropped_until(const struct meta *m)
+dropped_until(const struct meta *m, int64_t asked)
 {
-	int64_t until = m->stored_at + DROP_SLACK_MS, now = clock_wall();
+	int64_t until = m->stored_at + DROP_SLACK_MS;
 
-	return until < now ? until : m->stored_at > now ? m->stored_at : now;
+	return until < asked ? until : m->stored_at > asked ? m->stored_at : asked;
 }
 
 static int
-drop(struct recorder *r, MDB_txn *txn, struct str id)
+drop(struct recorder *r, MDB_txn *txn, struct str id, int64_t asked)
 {
 	MDB_val key = val(id), data;
 	struct meta meta = { .stored_at = 0 };
@@ -189,7 +189,7 @@ drop(struct recorder *r, MDB_txn *txn, struct str id)
 		return rc == MDB_NOTFOUND ? 0 : rc;
 	arena_reset(&r->scratch);
 	if (is_shared(r, id) && meta_decode((struct str){ data.mv_data, data.mv_size }, &r->scratch, &meta) == 0)
-		rc = tell_others(r, txn, id, EVENT_GONE, dropped_until(&meta), false);
+		rc = tell_others(r, txn, id, EVENT_GONE, dropped_until(&meta, asked), false);
 	return rc ? rc : recorder_drop(r, txn, id);
 }
 
@@ -297,7 +297,7 @@ apply(struct recorder *r, MDB_txn *txn, struct note *note)
 {
 	switch (note->kind) {
 	case NOTE_STORE:      return store(r, txn, note);
-	case NOTE_DROP:       return drop(r, txn, note->id[0]);
+	case NOTE_DROP:       return drop(r, txn, note->id[0], note->at);
 	case NOTE_FORGET:     return forget(r, txn, note->id[0]);
 	case NOTE_PURGE:      return purge(r, txn, note->id[0]);
 	case NOTE_WITHDRAW:
