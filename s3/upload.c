@@ -464,6 +464,17 @@ upload_want(struct upload *u, struct str raw)
 	return worst;
 }
 
+void
+upload_kick(struct upload *u)
+{
+	pthread_mutex_lock(&u->m);
+	u->not_before = 0;
+	for (struct entry *e = u->queue.first; e != NULL; e = e->next)
+		e->at = 0;
+	pthread_cond_broadcast(&u->work);
+	pthread_mutex_unlock(&u->m);
+}
+
 unsigned
 upload_queued(struct upload *u)
 {

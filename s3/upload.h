@@ -36,5 +36,6 @@ enum upload_state {
 };
 /* Never waits for S3. Ask again after done. A manifest that is empty is there; one that is none has failed. */
 enum upload_state upload_want(struct upload *, struct str manifest);
+void upload_kick(struct upload *);           /* S3 is known to answer again: pauses end now */
 unsigned upload_queued(struct upload *);     /* chunks queued or being sent */
 const char *upload_trouble(struct upload *); /* what the last failure was, a static text; NULL well */

@@ -89,9 +89,20 @@ fake_release(struct bucket *b)
 	pthread_mutex_unlock(&b->m);
 }
 
+#define FAKE_SET(b, what, v) (pthread_mutex_lock(&(b)->m), (void)((b)->what = (v)), pthread_mutex_unlock(&(b)->m))
 /* one look at a number that a thread of the code under test changes */
 #define FAKE(b, what) (pthread_mutex_lock(&(b)->m), fake_tmp = (b)->what, pthread_mutex_unlock(&(b)->m), fake_tmp)
 static uint64_t fake_tmp __attribute__((unused));
+
+static inline void
+fake_delay(struct bucket *b)
+{
+	pthread_mutex_lock(&b->m);
+	unsigned us = b->delay_us;
+	pthread_mutex_unlock(&b->m);
+	if (us > 0)
+		usleep(us);
+}
 
 static int
 fake_says(int err, unsigned *times)
@@ -134,8 +145,7 @@ bucket_read(struct bucket_read *r, const void **view, int64_t deadline)
 	struct bucket *b = r->b;
 	uint64_t n;
 
-	if (b->delay_us > 0)
-		usleep(b->delay_us);
+	fake_delay(b);
 	pthread_mutex_lock(&b->m);
 	while (b->held && r->at >= b->hold_from) {
 		if (deadline != NEVER) { /* a test's reader drives: it asks again */
@@ -205,8 +215,7 @@ bucket_put_file(struct bucket *b, struct str key, int fd, uint64_t size, const u
 	while (b->put_held)
 		pthread_cond_wait(&b->c, &b->m);
 	pthread_mutex_unlock(&b->m);
-	if (b->delay_us > 0)
-		usleep(b->delay_us);
+	fake_delay(b);
 	pthread_mutex_lock(&b->m);
 	b->now--;
 	if (n != (ssize_t)size) {

@@ -80,11 +80,11 @@ forget_local(void)
 	quiet();
 	for (unsigned i = 0; i < N; i++)
 		chunks_remove(store, &ids[i]);
-	bucket->gets = 0;
-	bucket->get_err = 0;
-	bucket->wrong_at = UINT64_MAX;
-	bucket->cuts = 0;
-	bucket->short_end = false;
+	FAKE_SET(bucket, gets, 0);
+	FAKE_SET(bucket, get_err, 0);
+	FAKE_SET(bucket, wrong_at, UINT64_MAX);
+	FAKE_SET(bucket, cuts, 0);
+	FAKE_SET(bucket, short_end, false);
 	threads_left = UINT32_MAX;
 }
 
@@ -175,8 +175,8 @@ ahead(void)
 	uint64_t right;
 
 	forget_local();
-	bucket->hold_from = 1000;
-	bucket->held = true;
+	FAKE_SET(bucket, hold_from, 1000);
+	FAKE_SET(bucket, held, true);
 	object_open(&o, store, r, whole);
 	is_int(object_prepare(o, 0, SIZE, in_ms(200)), 0, "the first bytes are there");
 	for (int64_t until = in_ms(5000); FAKE(bucket, gets) < 3 && clock_mono() < until; )
@@ -187,8 +187,8 @@ ahead(void)
 	is_int(read_range(o, 0, SIZE, 256 * 1024, &right), SIZE, "and all bytes");
 	object_close(&o);
 	forget_local();
-	bucket->held = true;
-	bucket->hold_from = 0;
+	FAKE_SET(bucket, held, true);
+	FAKE_SET(bucket, hold_from, 0);
 	object_open(&o, store, r, whole);
 	is_int(object_prepare(o, 0, SIZE, in_ms(50)), -ERR_TIMEOUT, "a bucket that does not come round: the deadline");
 	is_int(object_prepare(o, 0, SIZE, 0), -ERR_TIMEOUT, "no wait");
@@ -239,7 +239,7 @@ wrong(void)
 	for (unsigned i = 0; i < 3; i++) {
 		static const uint64_t at[] = { 0, 1000000, CHUNK - 1 };
 		forget_local();
-		bucket->wrong_at = at[i];
+		FAKE_SET(bucket, wrong_at, at[i]);
 		object_open(&o, store, r, whole);
 		if (object_prepare(o, 0, SIZE, in_ms(5000)) == 0) {
 			const void *v;
@@ -253,7 +253,7 @@ wrong(void)
 			ok(true, "wrong bytes at %llu: an error", (unsigned long long)at[i]);
 		object_close(&o);
 		is_int(local(), 0, "nothing is stored");
-		bucket->wrong_at = UINT64_MAX;
+		FAKE_SET(bucket, wrong_at, UINT64_MAX);
 		is_int(fetched(r, whole, 0, SIZE, 1000000), SIZE, "and the next one is right again");
 	}
 	/* ranges that end before the chunk does */
@@ -262,15 +262,15 @@ wrong(void)
 	};
 	for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
 		forget_local();
-		bucket->wrong_at = 2000; /* not even in it */
-		bucket->delay_us = 500;
+		FAKE_SET(bucket, wrong_at, 2000); /* not even in it */
+		FAKE_SET(bucket, delay_us, 500);
 		object_open(&o, store, r, whole);
 		int e = object_prepare(o, ranges[i].from, ranges[i].end - ranges[i].from, in_ms(5000));
 		int64_t n = e < 0 ? e : read_range(o, ranges[i].from, ranges[i].end, ranges[i].piece, &right);
 		whole_right += n == -ERR_CORRUPT && (e < 0 || right < ranges[i].end - ranges[i].from);
 		object_close(&o);
 	}
-	bucket->delay_us = 0;
+	FAKE_SET(bucket, delay_us, 0);
 	is_int(whole_right, sizeof ranges / sizeof *ranges, "a range that ends inside a chunk that does not verify never ends well");
 	forget_local();
 	bytes_make(body + SIZE, 0, 500000, 77);
@@ -278,11 +278,11 @@ wrong(void)
 	id.n = SHA256_RAW;
 	small = manifest_build(&a, 32 * MIB, 500000, &id, 1);
 	fake_put(bucket, chunk_key(&a, "data/", 4, &id), body + SIZE, 500000);
-	bucket->wrong_at = 499999;
+	FAKE_SET(bucket, wrong_at, 499999);
 	is_int(object_open(&o, store, r, small), 0, "a small body");
 	is_int(object_prepare(o, 0, 500000, in_ms(5000)), -ERR_CORRUPT, "wrong in its last byte: it is known before the first is sent");
 	object_close(&o);
-	bucket->wrong_at = UINT64_MAX;
+	FAKE_SET(bucket, wrong_at, UINT64_MAX);
 	object_open(&o, store, r, small);
 	ok(object_prepare(o, 0, 500000, in_ms(5000)) == 0 && object_ready(o, 499999), "a right one is there as a whole");
 	object_close(&o);
@@ -301,16 +301,16 @@ broken(void)
 
 	for (unsigned s = 0; s < 2; s++) {
 		forget_local();
-		bucket->cut_at = 777777;
-		bucket->cuts = 1;
-		bucket->short_end = s;
+		FAKE_SET(bucket, cut_at, 777777);
+		FAKE_SET(bucket, cuts, 1);
+		FAKE_SET(bucket, short_end, s);
 		is_int(fetched(r, whole, 0, CHUNK, 256 * 1024), CHUNK, "a stream that breaks%s", s ? " as if it were at its end" : "");
 		ok(FAKE(bucket, gets) == 2 && FAKE(bucket, got_from) == 777777, "is taken up where it ended");
 	}
 	forget_local();
-	bucket->cuts = 2;
-	bucket->held = true;
-	bucket->hold_from = 500000;
+	FAKE_SET(bucket, cuts, 2);
+	FAKE_SET(bucket, held, true);
+	FAKE_SET(bucket, hold_from, 500000);
 	object_open(&o, store, r, whole);
 	is_int(object_prepare(o, 0, SIZE, in_ms(5000)), 0, "one that breaks twice");
 	const void *v;
@@ -334,8 +334,8 @@ away(void)
 	int64_t t0;
 
 	forget_local();
-	bucket->get_err = -ERR_S3_DENIED;
-	bucket->get_errs = 0;
+	FAKE_SET(bucket, get_err, -ERR_S3_DENIED);
+	FAKE_SET(bucket, get_errs, 0);
 	for (unsigned i = 0; i < 3; i++)
 		is_int(fetched(r, whole, 0, 10, 10), -ERR_S3_DENIED, "a bucket that denies");
 	quiet();
@@ -343,7 +343,7 @@ away(void)
 	asked = (unsigned)FAKE(bucket, gets);
 	is_int(fetched(r, whole, 0, 10, 10), -ERR_S3_FAILED, "and not asked for a while");
 	is_int(FAKE(bucket, gets), asked, "at all");
-	bucket->get_err = 0;
+	FAKE_SET(bucket, get_err, 0);
 	for (t0 = clock_mono(); fetched(r, whole, 0, 10, 10) != 10 && clock_mono() - t0 < 10000; )
 		usleep(20000);
 	ok(clock_mono() - t0 >= 700 && clock_mono() - t0 < 8000, "a second later it is");
@@ -355,8 +355,8 @@ away(void)
 	object_prepare(o, 0, CHUNK, in_ms(5000));
 	is_int(read_range(o, 0, CHUNK, 100000, &right), CHUNK, "the first chunk");
 	quiet();
-	bucket->get_err = -ERR_S3_SLOW_DOWN;
-	bucket->get_errs = 2;
+	FAKE_SET(bucket, get_err, -ERR_S3_SLOW_DOWN);
+	FAKE_SET(bucket, get_errs, 2);
 	const void *v;
 	is_int(object_read(o, CHUNK, 10, &v, in_ms(20)), -ERR_TIMEOUT, "then S3 asks to slow down: the body does not break");
 	is_int(read_range(o, CHUNK, SIZE, 100000, &right), SIZE - CHUNK, "it goes on when S3 does");
@@ -388,8 +388,8 @@ crowd(void)
 
 	crowd_refill = made(1, true);
 	forget_local();
-	bucket->held = true;
-	bucket->hold_from = 300000;
+	FAKE_SET(bucket, held, true);
+	FAKE_SET(bucket, hold_from, 300000);
 	pthread_create(&t[0], NULL, crowd_reads, (void *)0);
 	while (FAKE(bucket, gets) < 1)
 		usleep(1000);
@@ -512,10 +512,10 @@ full(bool threads)
 	is_int(fetched(r, whole, 0, SIZE, 256 * 1024), SIZE, "the store is full: all bytes come all the same (%s)", how);
 	is_int(fetched(r, whole, CHUNK + 5, CHUNK + 100000, 9999), 99995, "a range");
 	is_int(fetched(r, whole, CHUNK + 700000, 2 * CHUNK + 100, 256 * 1024), CHUNK - 700000 + 100, "one that begins behind what the store took");
-	bucket->wrong_at = CHUNK - 1;
+	FAKE_SET(bucket, wrong_at, CHUNK - 1);
 	is_int(fetched(r, whole, 0, SIZE, 256 * 1024), -ERR_CORRUPT, "wrong bytes are an error");
 	is_int(fetched(r, whole, CHUNK + 5, CHUNK + 1000000, 9999), -ERR_CORRUPT, "in a range that does not have them, too");
-	bucket->wrong_at = UINT64_MAX;
+	FAKE_SET(bucket, wrong_at, UINT64_MAX);
 	bytes_make(body + SIZE, 0, 500000, 78);
 	sha256_raw(body + SIZE, 500000, id.b);
 	id.n = SHA256_RAW;

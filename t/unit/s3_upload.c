@@ -72,7 +72,7 @@ goes_up(void)
 	is_int(upload_want(u, STR_NONE), UPLOAD_THERE, "an empty body is there");
 	is_int(upload_want(u, STR("nonsense")), UPLOAD_FAILED, "nonsense will never be");
 	spool_add(spool, m);
-	bucket->delay_us = 2000;
+	FAKE_SET(bucket, delay_us, 2000);
 	is_int(upload_want(u, m), UPLOAD_UNDER_WAY, "twenty chunks");
 	is_int(settled(u, m), UPLOAD_THERE, "are there in the end");
 	for (unsigned i = 0; i < 20; i++)
@@ -97,7 +97,7 @@ goes_up(void)
 	is_int(settled(u, manifest_build(&a, 5000, 5000, ids, 1)), UPLOAD_THERE, "a new process does not know it");
 	is_int(FAKE(bucket, there), 1, "but the bucket says that it has it: it is not sent again");
 	upload_stop(&u);
-	bucket->delay_us = 0;
+	FAKE_SET(bucket, delay_us, 0);
 }
 
 static void
@@ -109,9 +109,9 @@ heals(int err, const char *what)
 	struct str m = made(seed += 100, 30, 300, ids);
 	unsigned right = 0, most;
 
-	bucket->put_err = err;
-	bucket->put_errs = 6;
-	bucket->most = 0;
+	FAKE_SET(bucket, put_err, err);
+	FAKE_SET(bucket, put_errs, 6);
+	FAKE_SET(bucket, most, 0);
 	spool_add(spool, m);
 	upload_want(u, m);
 	int64_t until = clock_mono() + 10000;
@@ -136,8 +136,8 @@ outage(void)
 	struct str m = made(9000, 50, 100, ids);
 	unsigned before, during;
 
-	bucket->put_err = -ERR_S3_FAILED;
-	bucket->put_errs = 0;
+	FAKE_SET(bucket, put_err, -ERR_S3_FAILED);
+	FAKE_SET(bucket, put_errs, 0);
 	spool_add(spool, m);
 	before = (unsigned)FAKE(bucket, puts);
 	upload_want(u, m);
@@ -146,8 +146,30 @@ outage(void)
 	ok(during >= 2 && during <= 8 + 6, "fifty chunks wait for a bucket that is away, with pauses that grow: it was asked %u times in 600 ms", during);
 	is_int(upload_want(u, m), UPLOAD_UNDER_WAY, "they wait");
 	is_int(totals->entries, 50, "in the spool");
-	bucket->put_err = 0;
+	FAKE_SET(bucket, put_err, 0);
 	is_int(settled(u, m), UPLOAD_THERE, "and go up when it is back");
+	upload_stop(&u);
+}
+
+static void
+kicked(void)
+{
+	struct upload *u = upload_start(&(struct upload_options){ bucket, spool, "data/", 4, 4, 20000, on_done, NULL });
+	struct chunk_id ids[5];
+	struct str m = made(9500, 5, 100, ids);
+	int64_t t0 = clock_mono();
+
+	FAKE_SET(bucket, put_err, -ERR_S3_FAILED);
+	FAKE_SET(bucket, put_errs, 0);
+	spool_add(spool, m);
+	upload_want(u, m);
+	while (upload_trouble(u) == NULL && clock_mono() - t0 < 10000)
+		usleep(1000);
+	FAKE_SET(bucket, put_err, 0);
+	usleep(20000);
+	upload_kick(u);
+	is_int(settled(u, m), UPLOAD_THERE, "who knows that S3 is back ends the pause");
+	ok(clock_mono() - t0 < 9000, "of ten seconds or more");
 	upload_stop(&u);
 }
 
@@ -158,21 +180,21 @@ slow_down(void)
 	struct chunk_id ids[40];
 	struct str m = made(12000, 40, 100, ids);
 
-	bucket->put_err = -ERR_S3_SLOW_DOWN;
-	bucket->put_errs = 16 + 3;
-	bucket->most = 0;
-	bucket->put_held = true;
+	FAKE_SET(bucket, put_err, -ERR_S3_SLOW_DOWN);
+	FAKE_SET(bucket, put_errs, 16 + 3);
+	FAKE_SET(bucket, most, 0);
+	FAKE_SET(bucket, put_held, true);
 	spool_add(spool, m);
 	upload_want(u, m);
 	while (FAKE(bucket, now) < 16)
 		usleep(1000);
 	is_int(FAKE(bucket, most), 16, "sixteen at a time");
-	bucket->most = 0;
-	bucket->delay_us = 3000;
+	FAKE_SET(bucket, most, 0);
+	FAKE_SET(bucket, delay_us, 3000);
 	fake_release(bucket);
 	is_int(settled(u, m), UPLOAD_THERE, "S3 asks to slow down, and gets all in the end");
 	ok(FAKE(bucket, most) < 16, "by fewer at a time (%u)", (unsigned)bucket->most);
-	bucket->delay_us = 0;
+	FAKE_SET(bucket, delay_us, 0);
 	upload_stop(&u);
 }
 
@@ -185,13 +207,13 @@ never(void)
 	char path[CHUNKS_PATH];
 
 	spool_add(spool, m);
-	bucket->put_err = -ERR_S3_REFUSED;
-	bucket->put_errs = 0;
+	FAKE_SET(bucket, put_err, -ERR_S3_REFUSED);
+	FAKE_SET(bucket, put_errs, 0);
 	is_int(settled(u, m), UPLOAD_FAILED, "what S3 refuses will never be there");
 	while (upload_queued(u) > 0)
 		usleep(1000);
 	ok(totals->failed == 3 && totals->entries == 0, "it is put aside");
-	bucket->put_err = 0;
+	FAKE_SET(bucket, put_err, 0);
 	is_int(upload_want(u, m), UPLOAD_FAILED, "and stays so");
 	spool_add(spool, m);
 	is_int(settled(u, m), UPLOAD_THERE, "until it is stored anew");
@@ -263,10 +285,10 @@ queue_bound(void)
 		ids[i].n = SHA256_RAW;
 	}
 	m = manifest_build(&a, 10, (uint64_t)n * 10, ids, n);
-	bucket->head_err = -ERR_S3_FAILED;
+	FAKE_SET(bucket, head_err, -ERR_S3_FAILED);
 	is_int(upload_want(u, m), UPLOAD_BUSY, "more chunks than the queue takes");
 	is_int(upload_queued(u), UPLOAD_QUEUE, "fill it");
-	bucket->head_err = 0;
+	FAKE_SET(bucket, head_err, 0);
 	is_int(settled(u, m), UPLOAD_FAILED, "and come to an end");
 	upload_stop(&u);
 }
@@ -290,6 +312,7 @@ main(void)
 	heals(-ERR_S3_DENIED, "S3 denies");
 	heals(-ERR_CONFLICT, "a conflict");
 	outage();
+	kicked();
 	slow_down();
 	never();
 	doubted();
