@@ -53,6 +53,10 @@ struct walk {
 	struct evict_report *report;
 	evict_gone_f *gone;
 	void *arg;
+	/* orphans */
+	int64_t before_ms;
+	evict_needed_f *needed;
+	unsigned orphans, linked;
 };
 
 static uint64_t disk_bytes(const struct stat *st) { return (uint64_t)st->st_blocks * 512; }
@@ -189,6 +193,34 @@ evict_pass(const struct evict_options *o, struct evict_report *r, evict_gone_f *
 }
 
 /* --- debris --- */
+
+static void
+orphan(struct walk *w, int dirfd, const char *name, const struct stat *st)
+{
+	int64_t made = (int64_t)st->st_mtim.tv_sec * 1000 + st->st_mtim.tv_nsec / 1000000;
+	int64_t used = (int64_t)st->st_atim.tv_sec * 1000 + st->st_atim.tv_nsec / 1000000;
+	struct chunk_id id;
+
+	if (made >= w->before_ms || used >= w->before_ms || !chunk_id_parse(str_c(name), &id) || w->needed(w->arg, &id))
+		return;
+	if (st->st_nlink > 1)
+		w->linked++;
+	else
+		w->orphans += unlinkat(dirfd, name, 0) == 0;
+}
+
+int
+evict_orphans(const char *dir, int64_t before_ms, evict_needed_f *needed, void *arg, unsigned *removed, unsigned *linked)
+{
+	struct walk w = { .file = orphan, .before_ms = before_ms, .needed = needed, .arg = arg };
+	char data[CHUNKS_PATH];
+
+	snprintf(data, sizeof data, "%s/data", dir);
+	walk_dir(&w, AT_FDCWD, data, 4);
+	*removed = w.orphans;
+	*linked = w.linked;
+	return access(data, X_OK) == 0 ? 0 : errno_err();
+}
 
 /* put-<pid>-<n>, see chunks_put: written in one go by a process that is alive */
 static bool
