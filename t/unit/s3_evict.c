@@ -73,6 +73,8 @@ orphans(struct chunks *s)
 	int64_t start;
 
 	arena_init(&a);
+	snprintf(other, sizeof other, "%s/spool", store_dir);
+	unlink(other);
 	for (unsigned i = 0; i < CHUNKS; i++) {
 		bytes_make(body, 0, sizeof body, 7000 + i);
 		if (i % 3 == 0)
