@@ -9,7 +9,8 @@
 #include "../s3/manifest.h"
 
 #define SWEEP_MS (60 * 1000)       /* the spool is counted anew so often: what a killed process miscounted is right again */
-#define DEBRIS_MS (60 * 1000)      /* what nothing needs is left alone so long: its document may be about to be committed */
+#define SWEEP_SOON_MS (15 * 1000)  /* … and so soon after the first time: what a crash left may have looked new then, for others tidied up, too */
+#define DEBRIS_MS (10 * 1000)      /* what nothing needs is left alone so long: its document may be about to be committed */
 #define ORPHAN_MS (5 * 1000)       /* between the link in the spool and the commit: far less, but for a very busy disk */
 #define ORPHANS_MAX 65536          /* looked at together; more are the next sweeps', or the janitor's when the disk is full */
 #define FILTER_BITS (8u << 20)     /* of what is wanted: 1 MiB. A chunk that looks wanted only stays longer */
@@ -20,7 +21,7 @@ struct sweep {
 	struct chunks *chunks;
 	const char *store;
 	int64_t sweep_due, orphans_due; /* mono ms */
-	bool swept;
+	unsigned sweeps;
 	uint8_t *wanted;               /* a Bloom filter, while sweeping */
 	struct chunk_id *orphans;      /* sorted once they are all there */
 	unsigned orphans_n;
@@ -82,7 +83,7 @@ static bool is_wanted(void *arg, const struct chunk_id *id)
 /* The outbox is read first: what is committed meanwhile has links that are younger than debris. */
 static void sweep_spool(struct sweep *s, int64_t started)
 {
-	const int64_t age = s->swept ? DEBRIS_MS : clock_wall() - started;
+	const int64_t age = s->sweeps > 0 ? DEBRIS_MS : clock_wall() - started;
 	unsigned removed = 0;
 	s->wanted = xcalloc(1, FILTER_BITS / 8);
 	int e = metadata_walk_outbox(s->metadata, STR_NONE, UINT_MAX, note_wanted, s);
@@ -92,7 +93,7 @@ static void sweep_spool(struct sweep *s, int64_t started)
 			log_warn("the spool cannot be looked through: %s", err_text(e));
 		else if (removed > 0)
 			log_info("the spool: %u chunks removed that no document needs", removed);
-		s->swept = true;
+		s->sweeps++;
 	}
 	free(s->wanted);
 	s->wanted = NULL;
@@ -148,7 +149,7 @@ void sweep_step(struct sweep *s, int64_t started)
 	if (s->orphans_n > 0 && now >= s->orphans_due)
 		remove_orphans(s);
 	if (s->orphans_n == 0 && now >= s->sweep_due) {
-		s->sweep_due = now + SWEEP_MS;
 		sweep_spool(s, started);
+		s->sweep_due = now + (s->sweeps > 1 ? SWEEP_MS : SWEEP_SOON_MS);
 	}
 }
