@@ -6,6 +6,7 @@
  *                              upload's threads ──► S3
  *
  * What is to be sent stands in the spool and the outbox, and nowhere else: when it dies or is killed it begins again from those. */
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
@@ -14,9 +15,9 @@
 #include "../common/log.h"
 #include "../es/drain.h"
 #include "../es/follow.h"
+#include "../s3/needed.h"
 #include "../s3/upload.h"
 #include "heritage.h"
-#include "sweep.h"
 
 #define QUEUE_MAX 4096             /* writes to the mirror that wait for a commit */
 #define CHUNK_FDS 64
@@ -24,6 +25,10 @@
 #define WAIT_MS 1000               /* looks at least so often whether it should end, and how much waits */
 #define CHECK_MS 5000              /* S3 and Elasticsearch are looked at so often … */
 #define CHECK_MOST_MS 3000         /* … and have so long to answer */
+
+#define SWEEP_MS (60 * 1000)       /* the spool is counted anew so often: what a killed process miscounted is right again */
+#define SWEEP_SOON_MS (15 * 1000)  /* … and so soon after the first time: what a crash left may have looked new then, for others tidied up, too */
+#define DEBRIS_MS (10 * 1000)      /* what nothing needs is left alone so long: its document may be about to be committed */
 
 struct uploader {
 	struct fleet fleet;
@@ -33,7 +38,8 @@ struct uploader {
 	struct upload *upload;
 	struct drain *drain;
 	struct follow *follow;
-	struct sweep *sweep;
+	int64_t sweep_due;
+	unsigned sweeps;
 };
 
 /* ---- its threads beside the main one: they end with the process */
@@ -125,6 +131,32 @@ static void uploaded(void *arg)
 	spool_ring(u->spool);
 }
 
+static bool note_needed(void *set, const struct meta *m)
+{
+	needed_add(set, m->manifest);
+	return true;
+}
+
+/* What a crash left of documents that were never committed. The outbox is read first: what is committed meanwhile has links that are
+ * younger than debris. The first time nothing from before this run can be about to be committed. */
+static void sweep(struct uploader *u)
+{
+	const int64_t ran = clock_wall() - heritage.shared.state->started, age = u->sweeps == 0 && ran < DEBRIS_MS ? ran : DEBRIS_MS;
+	unsigned removed = 0;
+	if (clock_mono() < u->sweep_due)
+		return;
+	struct needed *set = needed_new(heritage.shared.fleet->outbox);
+	int e = metadata_walk_outbox(u->metadata, STR_NONE, UINT_MAX, note_needed, set);
+	if (e >= 0 || e == -ERR_NOT_FOUND)
+		e = spool_sweep(u->spool, age < 0 ? 0 : age, needed_has, set, &removed);
+	needed_free(&set);
+	if (e < 0)
+		log_warn("the spool cannot be looked through: %s", err_text(e));
+	else if (removed > 0)
+		log_info("the spool: %u chunks removed that no document needs", removed);
+	u->sweep_due = clock_mono() + (u->sweeps++ > 0 ? SWEEP_MS : SWEEP_SOON_MS);
+}
+
 static uint64_t outbox(struct uploader *u)
 {
 	struct fleet_state *f = heritage.shared.fleet;
@@ -185,7 +217,6 @@ static bool open_all(struct uploader *u)
 	u->upload = upload_start(&uo);
 	const struct drain_options dr = { .metadata = u->metadata, .remote = u->fleet.remote, .ready = ready, .arg = u, .flush_ms = s->es_flush_ms };
 	u->drain = drain_new(&dr);
-	u->sweep = sweep_new(u->metadata, u->spool, u->chunks, store);
 	if (u->fleet.remote != NULL)
 		u->follow = follow_new(u->metadata, u->fleet.remote, s->es_follow_ms);
 	return true;
@@ -209,7 +240,7 @@ int uploader_main(unsigned index)
 				log_open(conf()->log_file);
 		}
 		dump_wanted = 0;
-		sweep_step(u.sweep, heritage.shared.state->started);
+		sweep(&u);
 		step(&u);
 	}
 	const int64_t deadline = clock_mono() + conf()->drain_ms;
