@@ -43,8 +43,9 @@ documents_get(struct remote *r, const struct str ids[], unsigned n, const char *
 		json_array_foreach(docs, i, d) {
 			const json_t *id = json_object_get(d, "_id");
 			struct document doc = { ids[i], json_object_get(d, "_source"), integer(d, "_seq_no", -1), integer(d, "_primary_term", -1) };
-			if (!str_eq(ids[i], (struct str){ json_string_value(id), json_string_length(id) })
-			    || (doc.source ? !json_is_object(doc.source) || doc.seq_no < 0 || doc.primary_term < 0 : !json_is_false(json_object_get(d, "found")))) {
+			bool whole = doc.source ? json_is_object(doc.source) && doc.seq_no >= 0 && doc.primary_term >= 0
+				: json_is_false(json_object_get(d, "found"));
+			if (!whole || !str_eq(ids[i], (struct str){ json_string_value(id), json_string_length(id) })) {
 				const char *type = json_string_value(json_object_get(json_object_get(d, "error"), "type"));
 				no_index |= type && !strcmp(type, "index_not_found_exception");
 				continue;

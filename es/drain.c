@@ -414,7 +414,7 @@ measure(struct drain *d)
 	int64_t now = clock_mono(), offset;
 	struct note note = { .kind = NOTE_RUN, .run = state_run, .arg = &offset };
 
-	if (d->measured && now - d->measured < MEASURE_MS)
+	if ((d->measured && now - d->measured < MEASURE_MS) || d->deadline != NEVER)
 		return;
 	d->measured = now;
 	if (remote_measure(d->o.remote) < 0) /* a user without the right to ask: times are taken as they are */
@@ -439,11 +439,10 @@ drain_step(struct drain *d)
 	if (left > 0)
 		return left;
 	if (d->o.remote) {
-		if (!d->index_made && (r = remote_make_index(d->o.remote)) == 0) {
-			d->index_made = true;
-			measure(d);
-		}
-		if (r == 0 && d->index_made)
+		if (!d->index_made)
+			r = remote_make_index(d->o.remote, drain_limit(d));
+		d->index_made = r == 0;
+		if (r == 0)
 			measure(d);
 	}
 	if (r == 0)

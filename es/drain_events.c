@@ -198,7 +198,8 @@ tell_nodes(struct batch *b, struct arena *arena)
 		const struct one *o = &b->v[i];
 		if (!o->done || o->e.local || (o->e.kind == EVENT_INVALID && !o->known))
 			continue;
-		json_array_append_new(list, json_pack("[s%sI]", o->e.id.p, o->e.id.n, o->e.kind == EVENT_GONE ? "gone" : "invalid", (json_int_t)(o->e.at + offset)));
+		json_array_append_new(list, json_pack("[s%sI]", o->e.id.p, o->e.id.n, o->e.kind == EVENT_GONE ? "gone" : "invalid",
+		                                      (json_int_t)(o->e.at + offset)));
 		n++;
 	}
 	if (n) {

@@ -125,8 +125,9 @@ apply(void *arg, unsigned i, const struct document *d)
 static json_t *
 search_for(const char *which, int64_t ms)
 {
-	return json_pack("{sisbsbs[s]s{s{s[{s{ss}}{s{s{so}}}]}}s[{ss}]}", "size", PAGE, "_source", 0, "track_total_hits", 0, "docvalue_fields", "stored_at",
-	                 "query", "bool", "filter", "term", "doc_type", FOLLOW_DOC_TYPE, "range", "stored_at", which, codec_time(ms), "sort", "stored_at", "asc");
+	return json_pack("{sisbsbs{s{s[{s{ss}}{s{s{so}}}]}}s[{ss}]}", "size", PAGE, "_source", 0, "track_total_hits", 0,
+	                 "query", "bool", "filter", "term", "doc_type", FOLLOW_DOC_TYPE, "range", "stored_at", which, codec_time(ms),
+	                 "sort", "stored_at", "asc");
 }
 
 /* One page: the hits (a borrowed reference into *answer), or NULL. Partial answers are no answers. */
@@ -235,7 +236,7 @@ resume(struct follow *f, int64_t now)
 	if (f->followed > now) /* the clock was set back */
 		f->followed = now;
 	if (f->followed < now - FOLLOW_KEEP_MS + 2 * FOLLOW_SKEW_MS) {
-		log_warn("this node has not heard of purges for so long that its metadata cannot be trusted: they are forgotten, and read from Elasticsearch again");
+		log_warn("this node has not heard of purges for days: it forgets its metadata, and reads them from Elasticsearch again");
 		if (metadata_walk(f->m, STR_NONE, INT_MAX, forget, f->m) < 0) {
 			f->followed = 0;
 			return false;

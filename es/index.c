@@ -36,10 +36,10 @@ settings(const struct remote_options *o)
 }
 
 int
-remote_make_index(struct remote *r)
+remote_make_index(struct remote *r, int64_t timeout_ms)
 {
 	const struct remote_options *o = remote_options(r);
-	struct remote_call c = { .method = "HEAD" };
+	struct remote_call c = { .method = "HEAD", .timeout_ms = timeout_ms };
 	json_t *doc, *answer;
 	char *text;
 	const char *type;
@@ -49,7 +49,7 @@ remote_make_index(struct remote *r)
 		return err;
 	doc = settings(o);
 	text = json_dumps(doc, JSON_COMPACT);
-	c = (struct remote_call){ .method = "PUT", .body = str_c(text) };
+	c = (struct remote_call){ .method = "PUT", .body = str_c(text), .timeout_ms = timeout_ms };
 	err = remote_do(r, &c, &answer);
 	type = json_string_value(json_object_get(json_object_get(answer, "error"), "type"));
 	if (err == -ERR_BAD_REQUEST && type && !strcmp(type, "resource_already_exists_exception"))

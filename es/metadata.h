@@ -45,7 +45,7 @@ void metadata_touch(struct metadata *, struct str id, int64_t now);
  * its origin is asked. What is newer there is answered, and on its way into the mirror (without a place in the outbox): metadata_flush_then
  * tells when it is there. What Elasticsearch does not have is not asked again for METADATA_ABSENT_MS. Elasticsearch down, slow or lying, or
  * none: the same as metadata_get. Blocks; no lock is held. */
-#define METADATA_ABSENT_MS 1000
+#define METADATA_ABSENT_MS 250 /* four questions a second at most for what nobody has; and no later does this node see what another has stored */
 int metadata_ask(struct metadata *, const struct str ids[], unsigned n, struct arena *, struct meta metas[], bool found[]);
 /* Drops the version that the mirror has, here and (with an outbox) everywhere: it is deleted in Elasticsearch, and other nodes drop theirs
  * if it is not newer. For what can no longer be served: S3 has lost it. 0 also when it was not there; committed on return; works when full. */

@@ -104,7 +104,8 @@ add_place(struct remote *r, struct place *p, struct str text, char problem[256])
 	if (r->o.api_key[0])
 		p->authorization = arena_printf(&r->arena, "ApiKey %s", r->o.api_key);
 	else if (user.n)
-		p->authorization = arena_printf(&r->arena, "Basic %.*s", STRP(base64(&r->arena, arena_printf(&r->arena, "%.*s:%.*s", STRP(user), STRP(password)))));
+		p->authorization = arena_printf(&r->arena, "Basic %.*s",
+			STRP(base64(&r->arena, arena_printf(&r->arena, "%.*s:%.*s", STRP(user), STRP(password)))));
 	if (p->authorization.n && !field_value_valid(p->authorization)) {
 		snprintf(problem, 256, "the Elasticsearch credentials have bytes that cannot be sent");
 		return -ERR_SETTING;
@@ -297,7 +298,8 @@ read_all(struct xfer *x, size_t max, int64_t deadline, char **out)
 
 /* One place. The result is the status, or -ERR_ES_FAILED. */
 static int
-call_place(struct remote *r, const struct place *p, const struct remote_call *c, struct arena *arena, int64_t deadline, json_t **json, const char **trouble)
+call_place(struct remote *r, const struct place *p, const struct remote_call *c, struct arena *arena, int64_t deadline, json_t **json,
+	const char **trouble)
 {
 	struct httpc_request req = { .method = str_c(c->method), .body_length = c->body.n ? (int64_t)c->body.n : -1, .connect_timeout_ms = CONNECT_MS,
 	                             .internal = true };

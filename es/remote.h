@@ -30,7 +30,7 @@ const char *remote_trouble(struct remote *);  /* NULL well; a static text; for h
 bool remote_resting(struct remote *);         /* would the breaker answer at once? */
 int remote_check(struct remote *, int64_t timeout_ms, char problem[256]); /* asks it; for health. Not subject to the breaker */
 /* Makes the index when it is not there (behaviour.md 4.5); one that is there is used as it is. */
-int remote_make_index(struct remote *);
+int remote_make_index(struct remote *, int64_t timeout_ms);
 
 /* Every document of the index that has a manifest (id, manifest and doc_type are set, nothing else), for `passsage gc`: what is read is whole, or
  * the result is -ERR_X. Makes all that was written until now visible first. fn false stops (0). */

@@ -29,7 +29,7 @@ struct job {
 	struct bucket_read *in;
 	uint64_t at;                     /* bytes that have come (and are in the hash) */
 	struct sha256 *sum;              /* NULL: a random name */
-	char *whole;                     /* up to REFILL_WHOLE: all that has come */
+	char *whole;                     /* up to REFILL_WHOLE: all that has come; NULL: nothing has */
 	const char *pending;             /* longer ones: what has come and is not in the fill yet */
 	size_t pending_n;
 	char last;                       /* … but its last byte, which is for the end */
@@ -237,8 +237,11 @@ receive(struct job *j, const char *p, size_t n)
 		return -ERR_CORRUPT;
 	if (j->sum != NULL)
 		sha256_update(j->sum, p, n);
-	if (j->whole != NULL)
+	if (j->length <= REFILL_WHOLE) {
+		if (j->whole == NULL) /* not before: what waits for a thread holds no memory */
+			j->whole = xmalloc((size_t)j->length);
 		memcpy(j->whole + j->at, p, n);
+	}
 	j->at += n;
 	if (j->whole == NULL) {
 		j->pending = p;
@@ -304,9 +307,19 @@ advance(struct job *j, int64_t deadline)
 }
 
 static void
+about_to_wait(const struct refill *r)
+{
+	if (r->o.about_to_wait != NULL)
+		r->o.about_to_wait(r->o.about_arg);
+}
+
+static void
 run_job(void *arg)
 {
-	while (advance(arg, NEVER) == 0)
+	struct job *j = arg;
+
+	about_to_wait(j->refill);
+	while (advance(j, NEVER) == 0)
 		;
 }
 
@@ -321,8 +334,6 @@ job_new(struct refill *r, const struct chunk_id *id, uint64_t length, struct fil
 	j->length = length;
 	if (id->n == SHA256_RAW)
 		j->sum = sha256_new();
-	if (length <= REFILL_WHOLE)
-		j->whole = xmalloc((size_t)length);
 	fill_name(writer, id);
 	atomic_fetch_add(&r->refs, 1);
 	return j;
@@ -414,12 +425,11 @@ refill_ahead(struct refill *r, const struct chunk_id *id, uint64_t length)
 static int64_t
 read_on(struct refill_reader *rr, uint64_t off, size_t want, const void **view, int64_t deadline)
 {
-	const struct refill_options *o = &rr->refill->o;
 	int64_t n;
 	int r;
 
-	if (deadline > 0 && o->about_to_wait != NULL && (rr->job != NULL || !fill_ready(rr->fill, off)))
-		o->about_to_wait(o->about_arg);
+	if (deadline > 0 && (rr->job != NULL || !fill_ready(rr->fill, off)))
+		about_to_wait(rr->refill);
 	while (rr->job != NULL) {
 		n = fill_read(rr->fill, off, want, view, 0);
 		if (n != -ERR_TIMEOUT || clock_mono() >= deadline)
@@ -461,10 +471,8 @@ bool refill_ready(const struct refill_reader *rr, uint64_t off) { return fill_re
 static void
 finish(struct job *j)
 {
-	const struct refill_options *o = &j->refill->o;
-
-	if (fill_readers(j->writer) > 0 && o->about_to_wait != NULL)
-		o->about_to_wait(o->about_arg);
+	if (fill_readers(j->writer) > 0)
+		about_to_wait(j->refill);
 	while (fill_readers(j->writer) > 0)
 		if (advance(j, NEVER) == 1)
 			return;

@@ -13,7 +13,7 @@
 #include "manifest.h"
 #include "spool.h"
 
-#define REFILL_WHOLE (1024 * 1024)      /* chunks up to this are verified in memory before anybody gets a byte */
+#define REFILL_WHOLE (1024 * 1024)      /* chunks up to this are verified in memory before anybody gets a byte: as much for each thread that fetches */
 #define REFILL_FAILURES 3
 #define REFILL_AWAY_MS 1000             /* how long it is not asked then; twice as long each time, up to … */
 #define REFILL_AWAY_MAX_MS (30 * 1000)
@@ -30,7 +30,7 @@ struct refill_options {
 	/* Runs job(job_arg) in another thread, soon; false: none can be had (the reader then does it itself, while it reads). NULL: none ever. */
 	bool (*run)(void *arg, void (*job)(void *), void *job_arg);
 	void *run_arg;
-	void (*about_to_wait)(void *); /* a reader's thread is about to wait for S3; NULL */
+	void (*about_to_wait)(void *); /* the calling thread, a reader's or a job's, is about to wait for S3; NULL */
 	void *about_arg;
 };
 struct refill;

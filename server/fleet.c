@@ -71,7 +71,9 @@ struct spool *fleet_spool(struct chunks *chunks)
 	if (!fleet_configured())
 		return NULL;
 	snprintf(dir, sizeof dir, "%s/spool", conf()->state_dir);
-	const struct spool_options o = { .dir = dir, .max_bytes = conf()->spool_size, .totals = &heritage.shared.fleet->spool };
+	/* its chunks cannot be evicted: while S3 is away they may not take all of the store */
+	const uint64_t most = conf()->cache_size > 0 && conf()->cache_size / 2 < conf()->spool_size ? conf()->cache_size / 2 : conf()->spool_size;
+	const struct spool_options o = { .dir = dir, .max_bytes = most, .totals = &heritage.shared.fleet->spool };
 	int e = spool_open(&spool, chunks, &o);
 	if (e < 0)
 		log_error("%s cannot be made (%s): nothing new is cached, requests go on", dir, err_text(e));

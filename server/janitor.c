@@ -12,6 +12,7 @@
 #include "../es/metadata.h"
 #include "../s3/evict.h"
 #include "../s3/manifest.h"
+#include "../s3/needed.h"
 #include "heritage.h"
 
 #define DEBRIS_MS (3600 * 1000)      /* beside the start: what a worker left that died */
@@ -54,6 +55,8 @@ struct janitor {
 	bool paused;
 	struct sums round;
 	uint64_t ages[AGES];             /* cost of the documents of that age */
+	struct needed *needed;           /* chunks of all documents: gathered in the first round, for what a crash left in the store */
+	bool orphans_done;
 	int64_t cut;                     /* wall ms: documents not used since then go in this round; 0: none */
 };
 
@@ -132,6 +135,8 @@ static bool visit(void *arg, const struct meta *m)
 	struct janitor *j = arg;
 	bool index = str_eq(m->doc_type, STR("vary_index"));
 	int64_t used = m->last_access > m->stored_at ? m->last_access : m->stored_at;
+	if (j->needed != NULL)
+		needed_add(j->needed, m->manifest);
 	memcpy(j->after, m->id.p, m->id.n);
 	j->after_n = m->id.n;
 	const bool here = index ? index_used(j, m->id) : chunks_there(j, m);
@@ -159,6 +164,17 @@ static bool writes_failed(struct janitor *j)
 	uint64_t before = j->errors;
 	j->errors = counters_get(heritage.shared.counters, COUNT_store_errors);
 	return atomic_load(&s->meta_bad) || (j->errors != before && !atomic_load(&s->store_bad));
+}
+
+/* Chunks whose document was never committed, for a process was killed in between. Once a run; once more when the spool has some of them, too. */
+static void orphans(struct janitor *j)
+{
+	unsigned removed = 0, linked = 0;
+	int e = evict_orphans(j->store, heritage.shared.state->started, needed_has, j->needed, &removed, &linked);
+	if (removed > 0)
+		log_info("janitor: %u chunks removed that no document has", removed);
+	j->orphans_done = e < 0 || linked == 0;
+	needed_free(&j->needed);
 }
 
 /* All documents were seen: what follows for the next round. */
@@ -190,6 +206,8 @@ static void round_over(struct janitor *j)
 		log_info("metadata: about %llu of %llu bytes are in use; documents not used for %lld s go", (unsigned long long)r->cost, (unsigned long long)size,
 		         (long long)age_least(b) / 1000);
 	}
+	if (j->needed != NULL)
+		orphans(j);
 	j->round = (struct sums){ 0 };
 	memset(j->ages, 0, sizeof j->ages);
 	j->after_n = 0;
@@ -199,6 +217,8 @@ static void walk(struct janitor *j)
 {
 	bool pressed = j->cut > 0 || atomic_load(&heritage.shared.state->meta_bad);
 	j->deadline = clock_mono() + (pressed ? SLICE_PRESSED_MS : SLICE_MS);
+	if (j->needed == NULL && !j->orphans_done && j->after_n == 0)
+		j->needed = needed_new(metadata_count(j->metadata));
 	for (j->paused = false; !j->paused;) {
 		char after[METADATA_ID_MAX];
 		size_t n = j->after_n;

@@ -46,8 +46,8 @@ struct request {
 	bool has_part;
 	struct str fetch_id;              /* under which name the response would be stored; the fill's key */
 	uint32_t fill_epoch;              /* of s3/fill.h, before the lookup */
-	bool asked;                       /* Elasticsearch, or there is no sense in it */
 	uint64_t fill_version;            /* likewise */
+	bool asked, told;                 /* Elasticsearch was asked, or there is no sense in it; and what is stored came from there */
 	bool look_again;                  /* somebody else was at it meanwhile */
 	bool waited;                      /* … and we were there before the answer was */
 	struct judgement judgement;

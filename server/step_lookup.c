@@ -120,6 +120,7 @@ bool request_ask(struct request *r)
 		r->stored = was;
 		return false;
 	}
+	r->told = true;
 	r->fetch_id = id;
 	r->judgement = judge_stored(&opt, &r->plan, &r->http, &r->stored, clock_wall(), origin_down(&r->http.url));
 	r->reason = r->judgement.reason;

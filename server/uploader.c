@@ -6,15 +6,16 @@
  *                              upload's threads ──► S3
  *
  * What is to be sent stands in the spool and the outbox, and nowhere else: when it dies or is killed it begins again from those. */
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
-#include <limits.h>
 #include <unistd.h>
 #include "../common/clock.h"
 #include "../common/err.h"
 #include "../common/log.h"
 #include "../es/drain.h"
 #include "../es/follow.h"
+#include "../s3/needed.h"
 #include "../s3/upload.h"
 #include "heritage.h"
 
@@ -24,9 +25,10 @@
 #define WAIT_MS 1000               /* looks at least so often whether it should end, and how much waits */
 #define CHECK_MS 5000              /* S3 and Elasticsearch are looked at so often … */
 #define CHECK_MOST_MS 3000         /* … and have so long to answer */
+
 #define SWEEP_MS (60 * 1000)       /* the spool is counted anew so often: what a killed process miscounted is right again */
-#define DEBRIS_MS (60 * 1000)      /* what nothing needs is left alone so long: its document may be about to be committed */
-#define SEEN_BITS (8u << 20)       /* of the filter of chunks that the outbox needs: 1 MiB. A chunk that looks wanted only stays longer */
+#define SWEEP_SOON_MS (15 * 1000)  /* … and so soon after the first time: what a crash left may have looked new then, for others tidied up, too */
+#define DEBRIS_MS (10 * 1000)      /* what nothing needs is left alone so long: its document may be about to be committed */
 
 struct uploader {
 	struct fleet fleet;
@@ -37,7 +39,7 @@ struct uploader {
 	struct drain *drain;
 	struct follow *follow;
 	int64_t sweep_due;
-	uint8_t *wanted;               /* a filter, while sweeping */
+	unsigned sweeps;
 };
 
 /* ---- its threads beside the main one: they end with the process */
@@ -78,6 +80,8 @@ static void *check_main(void *arg)
 	for (;; nap(CHECK_MS)) {
 		char problem[BUCKET_PROBLEM] = "";
 		int e = bucket_check(u->fleet.bucket, CHECK_MOST_MS, problem);
+		if (e == 0 && atomic_load(&f->s3_err) < 0)
+			upload_kick(u->upload); /* what pauses goes on at once */
 		checked("S3", credentials_source(u->fleet.credentials), e, problem, &f->s3_err, &f->s3_checked, f->s3_problem);
 		if (u->fleet.remote == NULL)
 			continue;
@@ -127,59 +131,30 @@ static void uploaded(void *arg)
 	spool_ring(u->spool);
 }
 
-static void bits(const struct chunk_id *id, uint32_t at[3])
+static bool note_needed(void *set, const struct meta *m)
 {
-	for (int i = 0; i < 3; i++) {
-		memcpy(&at[i], id->b + 4 * i, 4);
-		at[i] %= SEEN_BITS;
-	}
-}
-
-static bool note_wanted(void *arg, const struct meta *m)
-{
-	struct uploader *u = arg;
-	struct manifest mf;
-	if (m->manifest.n == 0 || manifest_parse(m->manifest, &mf) < 0)
-		return true;
-	for (uint32_t i = 0; i < mf.n; i++) {
-		struct chunk_id id = manifest_id(&mf, i);
-		uint32_t at[3];
-		bits(&id, at);
-		for (int k = 0; k < 3; k++)
-			u->wanted[at[k] / 8] |= (uint8_t)(1u << at[k] % 8);
-	}
+	needed_add(set, m->manifest);
 	return true;
 }
 
-static bool is_wanted(void *arg, const struct chunk_id *id)
-{
-	struct uploader *u = arg;
-	uint32_t at[3];
-	bits(id, at);
-	for (int k = 0; k < 3; k++)
-		if (!(u->wanted[at[k] / 8] & 1u << at[k] % 8))
-			return false;
-	return true;
-}
-
-/* The outbox is read first: what is committed meanwhile has links that are younger than debris. */
+/* What a crash left of documents that were never committed. The outbox is read first: what is committed meanwhile has links that are
+ * younger than debris. The first time nothing from before this run can be about to be committed. */
 static void sweep(struct uploader *u)
 {
+	const int64_t ran = clock_wall() - heritage.shared.state->started, age = u->sweeps == 0 && ran < DEBRIS_MS ? ran : DEBRIS_MS;
+	unsigned removed = 0;
 	if (clock_mono() < u->sweep_due)
 		return;
-	u->sweep_due = clock_mono() + SWEEP_MS;
-	u->wanted = xcalloc(1, SEEN_BITS / 8);
-	int e = metadata_walk_outbox(u->metadata, STR_NONE, UINT_MAX, note_wanted, u);
-	if (e >= 0 || e == -ERR_NOT_FOUND) {
-		unsigned removed = 0;
-		e = spool_sweep(u->spool, DEBRIS_MS, is_wanted, u, &removed);
-		if (e < 0)
-			log_warn("the spool cannot be looked through: %s", err_text(e));
-		else if (removed > 0)
-			log_info("the spool: %u chunks removed that no document needs", removed);
-	}
-	free(u->wanted);
-	u->wanted = NULL;
+	struct needed *set = needed_new(heritage.shared.fleet->outbox);
+	int e = metadata_walk_outbox(u->metadata, STR_NONE, UINT_MAX, note_needed, set);
+	if (e >= 0 || e == -ERR_NOT_FOUND)
+		e = spool_sweep(u->spool, age < 0 ? 0 : age, needed_has, set, &removed);
+	needed_free(&set);
+	if (e < 0)
+		log_warn("the spool cannot be looked through: %s", err_text(e));
+	else if (removed > 0)
+		log_info("the spool: %u chunks removed that no document needs", removed);
+	u->sweep_due = clock_mono() + (u->sweeps++ > 0 ? SWEEP_MS : SWEEP_SOON_MS);
 }
 
 static uint64_t outbox(struct uploader *u)

@@ -186,7 +186,9 @@ test_publish(void)
 	j = doc("https/example.com/one");
 	ok(j && json_integer_value(json_object_get(j, "status_code")) == 200, "Elasticsearch has it");
 	json_decref(j);
-	ok(ask(&B, "https/example.com/one", &got) < 0 || real, "what Elasticsearch did not have is not asked for again for a moment");
+	int asked = fake.mgets;
+	ok(ask(&B, "https/example.com/none", &got) < 0 && ask(&B, "https/example.com/none", &got) < 0 && fake.mgets <= asked + 1,
+	   "what Elasticsearch did not have is not asked for again for a moment");
 	ok(ask_later(&B, "https/example.com/one", &got) == 1, "then another node has it by asking");
 	is_int(got.stored_at, m.stored_at, "with its time");
 	is_int(headers_count(&got.headers, STR("set-cookie")), 2, "with fields that the old system drops");
@@ -433,6 +435,7 @@ test_clock(void)
 	if (real)
 		return;
 	/* B is right with Elasticsearch, A is five minutes behind both: seen from A, Elasticsearch is five minutes ahead */
+	drain_step(A.drain), drain_step(B.drain); /* they measure once a minute */
 	remote_set_offset(A.remote, 300000);
 	metadata_store(A.m, &m);
 	drain(&A);

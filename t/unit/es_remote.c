@@ -189,11 +189,11 @@ test_index(void)
 	open_urls(&r, urls, 1, "", "", 1000, problem);
 	fake.index = false;
 	fake.makes = 0;
-	is_int(remote_make_index(r), 0, "the index is made");
+	is_int(remote_make_index(r, 1000), 0, "the index is made");
 	json_t *a = json_loads(want, 0, NULL), *b = json_loads(fake.made, 0, NULL);
 	ok(json_equal(a, b), "as behaviour.md 4.5 says");
 	json_decref(a), json_decref(b);
-	is_int(remote_make_index(r), 0, "once more");
+	is_int(remote_make_index(r, 1000), 0, "once more");
 	is_int(fake.makes, 1, "changes nothing");
 	is_int(remote_check(r, 1000, problem), 0, "a yellow cluster is well");
 	is_int(remote_measure(r), 0, "its clock is known");

@@ -366,7 +366,7 @@ away(void)
 
 /* --- many --- */
 
-#define CROWD 150
+#define CROWD 500
 static struct refill *crowd_refill;
 static void *
 crowd_reads(void *arg)
