@@ -92,6 +92,7 @@ install: $(BIN)
 	$(call put,etc/passsage.8,644,$(mandir)/man8/passsage.8)
 	$(call put,etc/passsage.conf.sample,644,$(sysconfdir)/passsage/passsage.conf.sample)
 	$(call put,etc/passsage.policy.sample,644,$(sysconfdir)/passsage/passsage.policy.sample)
+	$(call put,etc/passsage.policy.lua.sample,644,$(sysconfdir)/passsage/passsage.policy.lua.sample)
 	test -e $(conf) || $(call put,etc/passsage.conf.sample,644,$(sysconfdir)/passsage/passsage.conf)
 	test -n '$(DESTDIR)' || ! getent group passsage >/dev/null || { chgrp passsage $(conf) && chmod 640 $(conf); }
 	$(call put_edited,etc/passsage.service,644,$(unitdir)/passsage.service)

@@ -448,6 +448,9 @@ httpc_begin(struct httpc *e, const struct httpc_request *q, struct xfer **out)
 		x->idempotent = http_method_idempotent(http_method(q->method));
 		x->internal = q->internal;
 		x->read_ms = q->read_timeout_ms;
+		x->total_ms = q->total_timeout_ms;
+		x->low_speed = q->low_speed;
+		x->low_ms = q->low_speed > 0 ? q->low_speed_ms : 0;
 		x->limit = q->buffer ? q->buffer : HTTPC_BUFFER;
 		x->cl = -1;
 		struct curl_slist *headers = NULL;
@@ -682,6 +685,12 @@ httpc_reused(struct xfer *x)
 	bool r = x->reused;
 	pthread_mutex_unlock(&x->lock);
 	return r;
+}
+
+unsigned
+httpc_attempts(const struct xfer *x)
+{
+	return atomic_load(&x->attempts);
 }
 
 uint64_t

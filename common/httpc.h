@@ -34,6 +34,9 @@ struct httpc_request {
 	bool expect_continue;           /* wait for 100 (at most a second) before the body */
 	int64_t connect_timeout_ms;     /* resolve + TCP + TLS: -ERR_ORIGIN_CONNECT; <= 0 none */
 	int64_t read_timeout_ms;        /* longest silence while waiting for the origin: -ERR_ORIGIN_TIMEOUT; <= 0 none */
+	int64_t total_timeout_ms;       /* from begin to the last byte, however busy: -ERR_ORIGIN_TIMEOUT; <= 0 none */
+	int64_t low_speed, low_speed_ms; /* bytes a second that the body must bring on average over each stretch of so many ms, what the
+	                                 * caller holds up not counted: -ERR_ORIGIN_TIMEOUT; either <= 0: none */
 	size_t buffer;                  /* bytes of body kept ahead of the caller; 0: HTTPC_BUFFER */
 	bool fresh_connection;          /* do not reuse a pooled one (retry after a stale one) */
 	bool internal;                  /* to S3 or Elasticsearch: not counted as traffic with origins */
@@ -67,6 +70,8 @@ void httpc_trailers(struct xfer *, struct headers *);
 const char *httpc_problem(struct xfer *);
 /* Was the connection that the request went out on a reused one? */
 bool httpc_reused(struct xfer *);
+/* How often the request went out on a connection: more than once when libcurl found a kept one dead. 0: never. */
+unsigned httpc_attempts(const struct xfer *);
 /* How many bytes of request body were taken: 0 means that the origin cannot have seen any. */
 uint64_t httpc_body_sent(struct xfer *);
 void httpc_end(struct xfer **);  /* cancels if under way; never blocks */

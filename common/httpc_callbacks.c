@@ -16,6 +16,14 @@ xfer_alive(struct xfer *x)
 }
 
 void
+xfer_stretch(struct xfer *x)
+{
+	x->stretch_at = x->e->now;
+	x->stretch_from = x->received;
+	fetcher_sweep_by(x->e, x->stretch_at + x->low_ms);
+}
+
+void
 xfer_dirty(struct xfer *x)
 {
 	if (x->dirty)
@@ -38,7 +46,7 @@ xfer_prereq_cb(void *arg, char *ip, char *local, int port, int local_port)
 {
 	struct xfer *x = arg;
 	long made = 0;
-	if (x->attempts++ > 0 && !x->idempotent) {
+	if (atomic_fetch_add(&x->attempts, 1) > 0 && !x->idempotent) {
 		/* RFC 9110 9.2.2: a proxy must not retry what is not idempotent */
 		xfer_give_up(x, -ERR_ORIGIN_BROKEN, "the kept connection was closed before an answer came");
 		return CURL_PREREQFUNC_ABORT;
@@ -156,6 +164,8 @@ end_of_head(struct xfer *x)
 		if (x->status >= 300 && !x->refused && !(x->body_end && x->ring_in == x->ring_out))
 			x->refused = true; /* libcurl stops sending and will close the connection */
 	}
+	if (!interim && x->low_ms > 0 && !x->bodyless)
+		xfer_stretch(x);
 	bool waited = x->await_continue, refused = x->refused && x->send_held;
 	x->await_continue = false;
 	pthread_mutex_unlock(&x->lock);

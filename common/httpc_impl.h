@@ -56,10 +56,10 @@ struct xfer {
 
 	/* all from here on is cleared for each use */
 	struct xfer *qnext;        /* queue, or pool */
-	atomic_uint refs, cmds;
+	atomic_uint refs, cmds, attempts;
 	atomic_uint futex;         /* counts wake-ups: a futex of our own costs one system call less than a condition variable */
 	int64_t body_length;       /* set by begin, then only read */
-	int64_t read_ms, begun;
+	int64_t read_ms, begun, total_ms, low_speed, low_ms;
 	size_t limit;
 	bool idempotent, internal, bodyless_method;
 	bool own_connection;       /* nobody's before, nobody's after */
@@ -70,9 +70,11 @@ struct xfer {
 	bool active, dirty, connected, recv_held, send_held, go_on;
 	bool te, te_chunked, bad_length, bad_coding, bad_blank, bodyless;
 	int64_t cl;
-	unsigned attempts, interims;
+	unsigned interims;
 	int fail;                  /* why a callback gave up, and in words: libcurl overwrites problem afterwards */
 	const char *why;
+	int64_t stretch_at;        /* when the stretch began over which the speed is looked at; 0: not yet */
+	uint64_t stretch_from;     /* received then */
 	int64_t last, go_on_at;    /* last sign of life; when to stop waiting for 100 */
 	uint64_t received, sent;
 	size_t heads_w;            /* end of what is written, heads_pub is the end of what is complete */
@@ -150,6 +152,7 @@ void fetcher_sweep_by(struct httpc *, int64_t at); /* there is a timeout to be l
 
 /* httpc_callbacks.c, on the fetcher thread */
 void xfer_alive(struct xfer *);                    /* a sign of life */
+void xfer_stretch(struct xfer *);                  /* the speed of its body is looked at from now on */
 void xfer_dirty(struct xfer *);                    /* its caller may have something to do */
 void xfer_give_up(struct xfer *, int err, const char *why); /* from within a callback that then fails */
 int xfer_prereq_cb(void *, char *ip, char *local_ip, int port, int local_port);

@@ -164,6 +164,8 @@ begin(struct httpc *e, struct xfer *x)
 	list_insert(e, x);
 	x->begun = x->last = e->now;
 	fetcher_sweep_by(e, connected_by(x));
+	if (x->total_ms > 0)
+		fetcher_sweep_by(e, x->begun + x->total_ms);
 	if (curl_multi_add_handle(e->multi, x->easy) != CURLM_OK) {
 		xfer_give_up(x, -ERR_NO_MEMORY, "libcurl does not take the transfer");
 		finish(e, x, -ERR_NO_MEMORY);
@@ -186,7 +188,8 @@ error_of(struct xfer *x, CURLcode c)
 	case CURLE_COULDNT_CONNECT: case CURLE_PROXY: case CURLE_INTERFACE_FAILED:
 		return -ERR_ORIGIN_CONNECT;
 	case CURLE_OPERATION_TIMEDOUT:
-		return x->connected ? -ERR_ORIGIN_TIMEOUT : -ERR_ORIGIN_CONNECT;
+		/* the time to connect is over; libcurl's words alone tell in which phase */
+		return x->connected ? -ERR_ORIGIN_TIMEOUT : strncmp(x->problem, "Resolving", 9) == 0 ? -ERR_ORIGIN_RESOLVE : -ERR_ORIGIN_CONNECT;
 	case CURLE_PEER_FAILED_VERIFICATION: case CURLE_SSL_ISSUER_ERROR: case CURLE_SSL_INVALIDCERTSTATUS:
 		return -ERR_ORIGIN_CERT;
 	case CURLE_SSL_CONNECT_ERROR: case CURLE_SSL_CIPHER: case CURLE_SSL_CERTPROBLEM: case CURLE_SSL_ENGINE_INITFAILED:
@@ -248,6 +251,8 @@ release(struct xfer *x, bool recv, bool send)
 	xfer_alive(x);
 	if (x->read_ms > 0)
 		fetcher_sweep_by(x->e, x->e->now + x->read_ms);
+	if (recv && x->stretch_at)
+		xfer_stretch(x); /* what the caller held up is not the origin's slowness */
 	pause_as_held(x);
 }
 
@@ -294,6 +299,26 @@ take_commands(struct httpc *e)
 
 /* ---- time */
 
+/* Has the transfer had its time, or is its body too slow? Then why, else NULL and *at is when to look again. */
+static const char *
+over(struct xfer *x, int64_t now, int64_t *at)
+{
+	if (x->total_ms > 0) {
+		if (now >= x->begun + x->total_ms)
+			return "the answer took longer than it may in all";
+		*at = x->begun + x->total_ms < *at ? x->begun + x->total_ms : *at;
+	}
+	if (!x->stretch_at || x->recv_held)
+		return NULL;
+	if (now >= x->stretch_at + x->low_ms) {
+		if ((double)(x->received - x->stretch_from) * 1000 < (double)x->low_speed * (double)(now - x->stretch_at))
+			return "the origin sends more slowly than it may";
+		xfer_stretch(x);
+	}
+	*at = x->stretch_at + x->low_ms < *at ? x->stretch_at + x->low_ms : *at;
+	return NULL;
+}
+
 static void
 sweep(struct httpc *e)
 {
@@ -318,7 +343,11 @@ sweep(struct httpc *e)
 			at = connected_by(x);
 		else if (x->read_ms > 0 && !x->recv_held && !x->send_held)
 			at = x->last + x->read_ms;
-		if (at > now) {
+		const char *why = at > now ? over(x, now, &at) : NULL;
+		if (why) {
+			snprintf(x->problem, sizeof x->problem, "%s", why);
+			finish(e, x, -ERR_ORIGIN_TIMEOUT);
+		} else if (at > now) {
 			fetcher_sweep_by(e, at);
 		} else if (x->connected) {
 			snprintf(x->problem, sizeof x->problem, "the origin was silent for %.1f seconds", (double)x->read_ms / 1000);
@@ -468,6 +497,10 @@ static void
 connection_options(struct httpc *e, CURL *c)
 {
 	curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+#if LIBCURL_VERSION_NUM >= 0x075700
+	/* Else giving up on a name waits for its lookup's thread, and all transfers with it, for as long as a name server may be silent. */
+	curl_easy_setopt(c, CURLOPT_QUICK_EXIT, 1L);
+#endif
 	curl_easy_setopt(c, CURLOPT_SHARE, e->share);
 	curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(c, CURLOPT_PROXY, e->via_proxy ? e->via_proxy : "");

@@ -316,6 +316,38 @@ short_options(int argc, char **argv, int *i, struct settings_command *command)
 	}
 }
 
+/* Is it a setting, as a command's word? */
+static bool
+is_setting(const char *word)
+{
+	char name[64];
+	if (strncmp(word, "--", 2) || strcspn(word + 2, "=") >= sizeof name)
+		return false;
+	snprintf(name, sizeof name, "%.*s", (int)strcspn(word + 2, "="), word + 2);
+	if (strcmp(name, CONFIG_OPTION) == 0 || row_of_option(name))
+		return true;
+	const struct row *r = strncmp(name, "no-", 3) ? NULL : row_of_option(name + 3);
+	return r && !r->type->word;
+}
+
+/* Takes the settings out of a command's words, which are moved together. */
+static void
+parse_command_words(int argc, char **argv, int at, struct settings_command *command)
+{
+	int left = at + 1;
+	bool options = true;
+	command->argv = argv + at;
+	for (int i = at + 1; i < argc; i++) {
+		options = options && strcmp(argv[i], "--");
+		if (options && is_setting(argv[i]))
+			long_option(argc, argv, &i, command);
+		else
+			argv[left++] = argv[i];
+	}
+	argv[left] = NULL;
+	command->argc = left - at;
+}
+
 static struct settings_command
 parse_command_line(int argc, char **argv)
 {
@@ -324,7 +356,7 @@ parse_command_line(int argc, char **argv)
 	settings_rows();
 	for (; i < argc && (command.ask == ASK_RUN || command.ask == ASK_DUMP); i++) {
 		if (argv[i][0] != '-' || !argv[i][1])
-			break; /* a sub-command: the options behind it are its own */
+			break; /* a command */
 		if (strcmp(argv[i], "--") == 0) {
 			i++;
 			break;
@@ -334,10 +366,8 @@ parse_command_line(int argc, char **argv)
 		else
 			short_options(argc, argv, &i, &command);
 	}
-	if (i > argc)
-		i = argc;
-	command.argc = argc - i;
-	command.argv = argv + i;
+	if (i < argc)
+		parse_command_words(argc, argv, i, &command);
 	return command;
 }
 
@@ -660,9 +690,11 @@ settings_init(int argc, char **argv)
 	know_environment();
 	struct generation *g = read_all();
 	check_between(g);
-	check_readable(g, ROW_upstream_ca);
-	check_readable(g, ROW_mitm_ca);
-	check_readable(g, ROW_mitm_ca_cert);
+	if (command.argc == 0) { /* commands have no use for them, and are run by people who may not read them */
+		check_readable(g, ROW_upstream_ca);
+		check_readable(g, ROW_mitm_ca);
+		check_readable(g, ROW_mitm_ca_cert);
+	}
 	if (!*g->s.state_dir && !complaints)
 		settings_complain("state_dir: HOME is not set, so say where: --state-dir, PASSSAGE_STATE_DIR, or state_dir in the file");
 	exit_if_wrong();

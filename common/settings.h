@@ -6,9 +6,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include "netrange.h"
 #include "str.h"
 
 struct str_list { const char **v; unsigned n; };
+struct range_list { struct netrange *v; struct str_list text; unsigned n; };
 
 enum setting_mode { MODE_REGULAR };
 enum setting_strategy { STRATEGY_LAZY, STRATEGY_EAGER };
@@ -28,6 +30,7 @@ struct settings {
 #define SETTING_TYPE_pem const char *     /* a path, or text that begins (after blanks) with -----BEGIN */
 #define SETTING_TYPE_list struct str_list
 #define SETTING_TYPE_names struct str_list /* in lower case: host names, header fields */
+#define SETTING_TYPE_ranges struct range_list /* addresses and networks */
 #define SETTING_TYPE_mode enum setting_mode
 #define SETTING_TYPE_strategy enum setting_strategy
 #define SETTING_TYPE_cachestatus enum setting_cachestatus
@@ -41,7 +44,9 @@ static inline const struct settings *conf(void) { return atomic_load_explicit(&s
 
 /* What the command line asked for besides settings. */
 enum settings_ask { ASK_RUN, ASK_HELP, ASK_VERSION, ASK_DUMP, ASK_MANUAL, ASK_SAMPLE, ASK_MARKDOWN };
-struct settings_command { enum settings_ask ask; int argc; char **argv; /* what is left: a sub-command and its words */ };
+/* What is left of the line is a command and its words, NULL behind them: the first word that is no option, and all that follows but options
+ * that are settings (by their long names) or --config; "--" ends these. */
+struct settings_command { enum settings_ask ask; int argc; char **argv; };
 /* Parses all sources, checks each value and what must hold between values (low < high watermark …), and sets conf().
  * Anything wrong: an exact complaint to standard error ("passsage: file:line: name = value: what is allowed") and exit status 64. */
 struct settings_command settings_init(int argc, char **argv);

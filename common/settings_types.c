@@ -352,6 +352,29 @@ parse_names(const struct row *r, const char *text, void *value, struct arena *a)
 }
 const struct type settings_type_names = { .word = "A,B,...", .is_list = true, .parse = parse_names, .print = print_list };
 
+static const char *
+parse_ranges(const struct row *r, const char *text, void *value, struct arena *a)
+{
+	struct str_list list;
+	const char *wrong = parse_list(r, text, &list, a);
+	if (wrong)
+		return wrong;
+	struct range_list ranges = { arena_alloc(a, (list.n + 1) * sizeof *ranges.v), list, list.n };
+	for (unsigned i = 0; i < list.n; i++)
+		if (!netrange_parse(str_c(list.v[i]), &ranges.v[i]))
+			return arena_printf(a, "must be addresses and networks such as 10.1.0.0/16, 192.0.2.7, 2001:db8::/32; %s is none%s", list.v[i],
+				strchr(list.v[i], '/') ? " (are bits behind the mask 0?)" : "").p;
+	*(struct range_list *)value = ranges;
+	return NULL;
+}
+
+static const char *
+print_ranges(const struct row *r, const void *value, struct arena *a)
+{
+	return print_list(r, &((const struct range_list *)value)->text, a);
+}
+const struct type settings_type_ranges = { .word = "A,B,...", .is_list = true, .parse = parse_ranges, .print = print_ranges };
+
 /* What the texts around a value need to know. */
 
 const char *

@@ -6,6 +6,7 @@
 #include "../common/hash.h"
 #include "../common/log.h"
 #include "outbox.h"
+#include <limits.h>
 
 #define WALK_DOCUMENTS 64        /* copied out a snapshot, so that a slow visitor holds no old pages */
 #define WALK_BYTES (1u << 20)
@@ -460,6 +461,88 @@ metadata_outbox(struct metadata *m, int64_t *oldest)
 	if (rc)
 		mirror_err(m->mirror, rc);
 	return documents.ms_entries + events.ms_entries;
+}
+
+/* The one way of what is purged: whoever else keeps documents has to hear of it here. */
+struct purge { struct metadata *metadata; metadata_covers_f *covers; void *arg; struct str prefix; int64_t n; };
+
+static void
+purge_one(struct purge *p, const struct meta *meta)
+{
+	p->n += !str_eq(meta->doc_type, STR("vary_index"));
+	if (p->metadata->outbox) /* every version up to now, whoever has it */
+		metadata_withdraw(p->metadata, meta->id);
+	else
+		metadata_drop_later(p->metadata, meta->id);
+}
+
+/* Waits for what was queued. Should its commit fail, so has theirs: a batch is a transaction, and a database that fails goes on failing. */
+static int64_t
+purge_end(struct purge *p)
+{
+	struct note note = { .kind = NOTE_FLUSH };
+	int r = recorder_do(p->metadata->recorder, &note);
+
+	return r < 0 ? r : p->n;
+}
+
+static bool
+purge_covered(void *arg, const struct meta *meta)
+{
+	struct purge *p = arg;
+
+	if (p->covers(p->arg, meta))
+		purge_one(p, meta);
+	return true;
+}
+
+static bool
+purge_variant(void *arg, const struct meta *meta)
+{
+	struct purge *p = arg;
+
+	if (!str_starts(meta->id, p->prefix))
+		return false;
+	purge_one(p, meta);
+	return true;
+}
+
+int64_t
+metadata_purge_if(struct metadata *m, metadata_covers_f *covers, void *arg)
+{
+	struct purge p = { .metadata = m, .covers = covers, .arg = arg };
+	int r;
+
+	if (!metadata_writable(m))
+		return -ERR_GONE;
+	r = metadata_walk(m, STR_NONE, INT_MAX, purge_covered, &p);
+	return r < 0 ? r : purge_end(&p);
+}
+
+int64_t
+metadata_purge(struct metadata *m, struct str id, struct str vary_id)
+{
+	const struct str ids[] = { id, vary_id };
+	struct purge p = { .metadata = m };
+	struct meta metas[2];
+	struct arena arena;
+	bool found[2];
+	int r;
+
+	if (!metadata_writable(m))
+		return -ERR_GONE;
+	arena_init(&arena);
+	r = metadata_get(m, ids, 2, &arena, metas, found);
+	for (unsigned i = 0; i < 2; i++)
+		if (found[i])
+			purge_one(&p, &metas[i]);
+	p.prefix = arena_printf(&arena, "%.*s+", STRP(id));
+	if (r >= 0 || r == -ERR_NOT_FOUND)
+		r = metadata_walk(m, p.prefix, INT_MAX, purge_variant, &p);
+	arena_fini(&arena);
+	for (unsigned i = 0; i < 2 && m->outbox; i++) /* another node, or Elasticsearch, may have what the mirror has not */
+		metadata_withdraw(m, ids[i]);
+	return r < 0 ? r : p.n || found[1] || m->outbox ? purge_end(&p) : 0;
 }
 
 void

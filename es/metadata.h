@@ -57,7 +57,14 @@ void metadata_withdraw(struct metadata *, struct str id);
 void metadata_forget(struct metadata *, struct str id);
 /* Sets META_INVALIDATED on id and on all its variants (id + "+" …); with an outbox in Elasticsearch and at the other nodes too. */
 int metadata_invalidate(struct metadata *, struct str id);
-void metadata_drop_later(struct metadata *, struct str id);             /* the same two, and nobody waits */
+/* What an operator wants gone. Committed on return: the next look of any process does not find it. The result is how many responses were
+ * dropped, or -ERR_X (perhaps with some of them dropped).
+ * metadata_purge: id, its variants and parts (id + "+" …), and vary_id, their vary index, which does not count. metadata_purge_if: every
+ * document that covers says yes to; it may see one that is dropped, or made, at the same time. */
+int64_t metadata_purge(struct metadata *, struct str id, struct str vary_id);
+typedef bool metadata_covers_f(void *arg, const struct meta *);
+int64_t metadata_purge_if(struct metadata *, metadata_covers_f *, void *arg);
+void metadata_drop_later(struct metadata *, struct str id);             /* drop and invalidate, and nobody waits */
 void metadata_invalidate_later(struct metadata *, struct str id);
 void metadata_flush(struct metadata *);                                 /* waits for all that is queued */
 /* The same without waiting: then is called as for metadata_store_then, when all that was queued before it is committed (or has failed). */

@@ -1,5 +1,22 @@
 /* judge.c - the decisions. Read it beside behaviour.md 2.3 and 2.4 and RFC 9111 4; where the two differ, the RFC decides for
- * Standard, and the policy's promise for the others, because a rule that names them is the operator's explicit word. */
+ * Standard, and the policy's promise for the others, because a rule that names them is the operator's explicit word.
+ *
+ * Where RFC 9111 leaves a choice (MAY, SHOULD, or two readings), ours is, and why:
+ *   3      A heuristically cacheable answer without a lifetime is stored: it can be validated, and stand in. An error without one is not: it would
+ *          push out what is worth more. Vary: * is not: it would never be found.
+ *   4      Of several stored responses that match, the newest (step_lookup.c): it is the origin's last word.
+ *   4.2.1  Of a directive that is there twice the first counts; one that cannot be read counts as stale. Guessing would serve too long.
+ *   4.2.2  10 % of the time since Last-Modified, a day at most, as everybody does; never for what sets a cookie (freshness.c).
+ *   4.2.4  Stale is served for a failure or a 5xx unless the origin forbids it, even if it did not allow it (RFC 5861): builds go on. Not for a
+ *          4xx, which is an answer. s-maxage forbids it only where no stale-… stands beside it: who says both means both.
+ *   4.3.2  If-Modified-Since without a Last-Modified is compared with Date. If-Match and If-Unmodified-Since go to the origin: they are about its state.
+ *   4.3.3  A 5xx to a validation: 4.2.4. Another error replaces nothing that is good, if it is a server's.
+ *   4.3.4  A 304 that names no validator renews the one response that we asked about; one that names another has us ask for the whole.
+ *   4.3.5  A HEAD renews what is stored when nothing differs; what differs is invalidated, as the RFC says a cache SHOULD.
+ *   4.4    The URI and same-origin Location and Content-Location; all variants, for a change is hardly one of a single variant.
+ *   5.2.1  Request directives are advice. All are taken: a client that bothers to say something knows why. But NoRefresh takes none.
+ *   5.4    Pragma: no-cache of a request, for old clients, where no Cache-Control contradicts; of a response it has no meaning.
+ *   5.5    Warning is obsolete: neither read nor made, and passed on like any field. */
 #include "judge.h"
 #include "key.h"
 #include "storable.h"

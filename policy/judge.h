@@ -23,17 +23,18 @@ enum verdict {
 	X(head_forced_swr_synthetic) X(head_via_upstream) X(redirect_synthetic_from_cache) X(cache_hit_norefresh) X(cache_hit_fresh) \
 	X(cache_hit_stale_while_revalidate) X(cache_hit_forced_swr) X(conditional_revalidation) X(stale_no_validators) \
 	X(cache_hit_revalidated) X(stale_if_error_fallback) X(cache_hit_max_stale) X(only_if_cached) X(joined) X(not_shareable) \
-	X(cache_unavailable) X(onboarding) X(tunnel) X(upgrade) X(error_page) \
+	X(cache_unavailable) X(onboarding) X(tunnel) X(upgrade) X(error_page) X(purge) \
 	X(request_no_store) X(request_body) X(request_precondition)
 enum reason {
 #define X(name) REASON_##name,
 	REASONS(X)
 #undef X
 };
-/* Why a request goes to the origin: the fwd parameter of Cache-Status (RFC 9211 2.2). miss: a caller that knows which says
- * uri-miss or vary-miss. */
+/* Why a request goes to the origin: the fwd parameter of Cache-Status (RFC 9211 2.2). judge_stored says uri-miss where nothing is given to
+ * it: its caller knows whether there are other variants (vary-miss), bytes that cannot be read (miss), or a part (partial). */
 #define FORWARDS(X) X(none, "") X(bypass, "bypass") X(method, "method") X(uri_miss, "uri-miss") X(vary_miss, "vary-miss") \
-	X(request, "request") X(stale, "stale")
+	X(request, "request") X(stale, "stale") \
+	X(miss, "miss") X(partial, "partial")
 enum forward {
 #define X(name, text) FORWARD_##name,
 	FORWARDS(X)

@@ -13,8 +13,11 @@ static const struct str signing[] = {
 };
 
 static bool
-signs(struct str name)
+signs(struct str name, const char *const *more)
 {
+	for (; more && *more; more++)
+		if (str_caseeq(name, str_c(*more)))
+			return true;
 	if (name.n < 2)
 		return false;
 	if (str_casestarts(name, STR("x-amz-")))
@@ -128,6 +131,12 @@ pair_cmp(const void *x, const void *y)
 struct str
 key_normalise(struct arena *a, struct str url)
 {
+	return key_normalise_more(a, url, NULL);
+}
+
+struct str
+key_normalise_more(struct arena *a, struct str url, const char *const *more)
+{
 	struct str rest = url, fragment, base, query, pair, name;
 	const char *mark;
 	bool found = false;
@@ -144,7 +153,7 @@ key_normalise(struct arena *a, struct str url)
 	while (rest.p) {
 		pair = str_cut(&rest, '&');
 		name = str_cut(&pair, '=');
-		found = found || signs(decode(a, name));
+		found = found || signs(decode(a, name), more);
 		cap++;
 	}
 	if (!found)
@@ -157,7 +166,7 @@ key_normalise(struct arena *a, struct str url)
 		if (!pair.n)
 			continue;
 		name = decode(a, str_cut(&pair, '='));
-		if (signs(name))
+		if (signs(name, more))
 			continue;
 		v[n] = (struct pair){ name, arena_lower(a, name), decode(a, pair) };
 		room += 3 * (v[n].name.n + v[n].value.n) + 2;

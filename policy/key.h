@@ -3,6 +3,8 @@
 #include "../common/meta.h"
 #include "policy.h"
 struct str key_normalise(struct arena *, struct str url);              /* 4.1 */
+/* The same where more names only sign (NULL, or lower case, with NULL behind them). */
+struct str key_normalise_more(struct arena *, struct str url, const char *const *more);
 /* 4.4: scheme/host/hash; host without port and brackets, lower case */
 struct str key_id(struct arena *, const struct url *, struct str key_url);
 struct str key_vary_id(struct arena *, const struct url *, struct str key_url);
@@ -21,4 +23,7 @@ unsigned vary_names(struct arena *, struct str vary, const struct headers *, str
 bool vary_matches(const struct meta *, const struct headers *);
 /* Is raw what vary_request, or its plain form, would make of these? The same as comparing, without making it. */
 bool vary_selects(struct str vary, struct str raw, const struct headers *);
+/* The Accept-Encoding of a request in the fewest words: which of br, deflate, gzip and zstd it takes, in this order, without weights;
+ * "identity" for none. p == NULL: leave it as it is, for there is none, it has "*" or refuses identity, or it cannot be read. */
+struct str vary_accept_encoding(struct arena *, const struct headers *);
 struct str vary_proactive(struct arena *, const struct headers *);     /* "accept-encoding=…", or p == NULL without one */

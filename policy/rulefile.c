@@ -26,6 +26,8 @@ struct reading {
 	struct refresh_rule *refresh;
 	unsigned rules_n, keys_n, refresh_n, regexes;
 	enum policy otherwise;
+	struct luafile *program; /* whose words these are; NULL: a file's */
+	char where[40];          /* "rules[3]: ", of a program's, which has no better lines */
 };
 
 /* --- words -------------------------------------------------------------------------------------------------------------- */
@@ -40,7 +42,7 @@ wrong(struct reading *f, const config_setting_t *at, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
-	snprintf(f->problem, RULE_PROBLEM, "%.200s:%d: %s", f->name, (int)config_setting_source_line(at), what);
+	snprintf(f->problem, RULE_PROBLEM, "%.200s:%d: %s%s", f->name, (int)config_setting_source_line(at), f->where, what);
 	return false;
 }
 
@@ -126,7 +128,9 @@ policy_in(struct reading *f, const config_setting_t *group, const char *what, co
 static const struct { const char *name; enum rule_kind kind; bool key; } types[] = { /* key: key rules have it, too */
 	{ "Prefix", RULE_Prefix, true }, { "Suffix", RULE_Suffix, false }, { "HostPrefix", RULE_HostPrefix, false },
 	{ "HostContains", RULE_HostContains, true }, { "HostSuffix", RULE_HostSuffix, false }, { "PathContains", RULE_PathContains, true },
+	{ "UrlContains", RULE_UrlContains, true },
 	{ "Regex", RULE_Regex, true }, { "Method", RULE_Method, false }, { "Header", RULE_HeaderEquals, false }, { "Client", RULE_Client, false },
+	{ "Callable", RULE_Callable, true }, /* of programs alone */
 };
 
 static bool
@@ -138,7 +142,7 @@ type_in(struct reading *f, const config_setting_t *group, const char *what, bool
 	if (!text)
 		return false;
 	for (unsigned i = 0; i < sizeof(types) / sizeof(*types); i++) {
-		if (key && !types[i].key)
+		if ((key && !types[i].key) || (types[i].kind == RULE_Callable && !f->program))
 			continue;
 		if (strcasecmp(types[i].name, text) == 0) {
 			*kind = types[i].kind;
@@ -204,12 +208,28 @@ header_rule(struct reading *f, const config_setting_t *group, struct rule *r)
 		rule_texts(f, group, r, name);
 }
 
+/* { type = "Callable", call = function(ctx) ... end }: its text is the function's number, and what it says is asked for each request. */
+static const char *
+callable(struct reading *f, const config_setting_t *group, const char *what)
+{
+	if (!only_these(f, group, what, " type call "))
+		return NULL;
+	if (!config_setting_get_member(group, "call"))
+		return wrong(f, group, "%s has no call: must be call = function(ctx) ... end", what), NULL;
+	return arena_printf(&f->arena, "%lld", (long long)config_setting_get_int64(config_setting_get_member(group, "call"))).p;
+}
+
 static void
 rule(struct reading *f, const config_setting_t *group)
 {
 	struct rule r = { .forced_swr_s = -1, .connect_timeout_ms = -1, .read_timeout_ms = -1, .line = line_of(group) };
 	if (!type_in(f, group, "a rule", false, &r.kind))
 		return;
+	if (r.kind == RULE_Callable) {
+		if ((r.text = callable(f, group, "a Callable rule")))
+			rule_add(f, &r, group);
+		return;
+	}
 	bool header = r.kind == RULE_HeaderEquals, suffix = r.kind == RULE_Suffix, contains = r.kind == RULE_HostContains;
 	const char *words = header ? " type name equals contains matches policy timeouts forced_swr_seconds "
 	                  : suffix ? " type match with_query policy timeouts forced_swr_seconds "
@@ -220,9 +240,12 @@ rule(struct reading *f, const config_setting_t *group)
 		return;
 	if (times && !config_setting_is_group(times)) {
 		wrong(f, times, "timeouts: must be a group: { connect = 10; read = 60; }");
-	} else if (times && only_these(f, times, "timeouts", " connect read ")) {
+	} else if (times && only_these(f, times, "timeouts", " connect read total low_speed low_speed_time ")) {
 		r.connect_timeout_ms = seconds_in(f, times, "connect", 3600);
 		r.read_timeout_ms = seconds_in(f, times, "read", 86400);
+		r.limits.total_ms = transfer_limit(seconds_in(f, times, "total", 7 * 86400));
+		r.limits.low_speed = transfer_limit(int_in(f, times, "low_speed", INT32_MAX, -1));
+		r.limits.low_speed_ms = transfer_limit(seconds_in(f, times, "low_speed_time", 86400));
 	}
 	r.forced_swr_s = int_in(f, group, "forced_swr_seconds", SECONDS_MAX, -1);
 	if (suffix && bool_in(f, group, "with_query"))
@@ -243,7 +266,16 @@ static void
 key_rule(struct reading *f, const config_setting_t *group)
 {
 	struct key_rule k = { .line = line_of(group) };
-	if (!only_these(f, group, "a key rule", " type match pattern rewrite ") || !type_in(f, group, "a key rule", true, &k.kind))
+	if (!type_in(f, group, "a key rule", true, &k.kind))
+		return;
+	if (k.kind == RULE_Callable) {
+		if ((k.text = callable(f, group, "a Callable key rule"))) {
+			GROW(f->keys, f->keys_n);
+			f->keys[f->keys_n++] = k;
+		}
+		return;
+	}
+	if (!only_these(f, group, "a key rule", " type match pattern rewrite "))
 		return;
 	k.text = text_in(f, group, "a key rule", "match", true);
 	k.pattern = text_in(f, group, "a key rule", "pattern", false);
@@ -291,11 +323,14 @@ each(struct reading *f, const config_setting_t *root, const char *name, void (*t
 	}
 	for (int i = 0; i < config_setting_length(list) && !f->problem[0]; i++) {
 		const config_setting_t *s = config_setting_get_elem(list, (unsigned)i);
+		if (f->program)
+			snprintf(f->where, sizeof(f->where), "%s%s[%d]: ", take == key_rule ? "cache_" : "", name, i + 1);
 		if (config_setting_is_group(s))
 			take(f, s);
 		else
 			wrong(f, s, "%s: must be a list of groups: ( { ... }, { ... } )", name);
 	}
+	f->where[0] = 0;
 }
 
 static void
@@ -330,12 +365,29 @@ whole(struct reading *f, const config_setting_t *root)
 
 /* --- files ----------------------------------------------------------------------------------------------------------------- */
 
+/* The end of a reading: a set, when nothing was wrong. */
+static struct ruleset *
+made(struct reading *f)
+{
+	const struct rule_lists lists = { f->rules, f->keys, f->refresh, f->rules_n, f->keys_n, f->refresh_n, f->otherwise, f->program };
+	struct ruleset *set = NULL;
+	char why[RULE_PROBLEM];
+	int line = 0;
+	if (!f->problem[0] && !(set = ruleset_make(&lists, why, &line)))
+		snprintf(f->problem, RULE_PROBLEM, "%.200s:%d: %.280s", f->name, line, why);
+	free(f->rules);
+	free(f->keys);
+	free(f->refresh);
+	arena_fini(&f->arena);
+	return set;
+}
+
 struct ruleset *
 rulefile_parse(const char *name, struct str text, enum policy otherwise, char problem[RULE_PROBLEM])
 {
 	struct reading f = { .name = name, .problem = problem, .otherwise = otherwise };
-	struct ruleset *set = NULL;
-	int include_line, line = 0;
+	struct ruleset *set;
+	int include_line;
 	config_t c;
 	problem[0] = 0;
 	if (text.n && memchr(text.p, 0, text.n)) {
@@ -352,19 +404,19 @@ rulefile_parse(const char *name, struct str text, enum policy otherwise, char pr
 			config_error_line(&c), config_error_text(&c));
 	else
 		whole(&f, config_root_setting(&c));
-	if (!problem[0]) {
-		const struct rule_lists lists = { f.rules, f.keys, f.refresh, f.rules_n, f.keys_n, f.refresh_n, f.otherwise };
-		char why[RULE_PROBLEM];
-		set = ruleset_make(&lists, why, &line);
-		if (!set)
-			snprintf(problem, RULE_PROBLEM, "%.200s:%d: %.280s", name, line, why);
-	}
+	set = made(&f);
 	config_destroy(&c);
-	free(f.rules);
-	free(f.keys);
-	free(f.refresh);
-	arena_fini(&f.arena);
 	return set;
+}
+
+struct ruleset *
+rulefile_of_program(const char *name, const struct config_t *c, struct luafile *program, enum policy otherwise, char problem[RULE_PROBLEM])
+{
+	struct reading f = { .name = name, .problem = problem, .otherwise = otherwise, .program = program };
+	problem[0] = 0;
+	arena_init(&f.arena);
+	whole(&f, config_root_setting(c));
+	return made(&f);
 }
 
 struct ruleset *

@@ -1,5 +1,6 @@
 /* vary.c - which stored variant a request selects (RFC 9111 4.1, behaviour.md 4.3). */
 #include "key.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 /* The next name of a Vary value, trimmed; false at its end. */
@@ -330,6 +331,37 @@ vary_names(struct arena *a, struct str vary, const struct headers *h, struct str
 	for (unsigned i = 0; i < n_languages && n < VARY_NAMES; i++)
 		names[n++] = build(a, vary, h, l[i].tag);
 	return n;
+}
+
+/* Our choice: weights go. They rank codings that are all welcome, and no origin that we know of serves a worse one for them; kept, each
+ * client's own idea of 0.8 would be a variant of its own. */
+struct str
+vary_accept_encoding(struct arena *a, const struct headers *h)
+{
+	static const struct str codings[] = { STR("br"), STR("deflate"), STR("gzip"), STR("zstd") };
+	enum { CODINGS = sizeof(codings) / sizeof(*codings), ROOM = 32 };
+	bool takes[CODINGS] = { false };
+	struct str member;
+	if (!headers_has(h, STR("accept-encoding")))
+		return STR_NONE;
+	for (struct list_iter it = list_start(h, STR("accept-encoding")); list_next(&it, &member);) {
+		struct str weight = member, coding = str_trim(str_cut(&weight, ';'));
+		uint64_t q = 1000;
+		weight = str_trim(weight);
+		if (weight.n && (!str_casestarts(weight, STR("q=")) || !weight_parse(str_from(weight, 2), &q)))
+			return STR_NONE;
+		if (str_eq(coding, STR("*")) || (str_caseeq(coding, STR("identity")) && q == 0))
+			return STR_NONE;
+		if (str_caseeq(coding, STR("x-gzip"))) /* RFC 9110 8.4.1.3: the same */
+			coding = STR("gzip");
+		for (unsigned i = 0; i < CODINGS; i++)
+			takes[i] = str_caseeq(coding, codings[i]) ? q > 0 : takes[i];
+	}
+	char *out = arena_alloc(a, ROOM), *w = out;
+	for (unsigned i = 0; i < CODINGS; i++)
+		if (takes[i])
+			w += snprintf(w, (size_t)(out + ROOM - w), "%s%.*s", w > out ? ", " : "", STRP(codings[i]));
+	return w > out ? (struct str){ out, (size_t)(w - out) } : STR("identity");
 }
 
 struct str

@@ -766,6 +766,16 @@ chunk_close(struct chunk **c)
 }
 
 bool
+chunks_peek(const struct chunks *s, const struct chunk_id *id, uint64_t size)
+{
+	char path[CHUNKS_PATH];
+	struct stat st;
+
+	chunks_path(s->dir, id, path);
+	return stat(path, &st) == 0 && (uint64_t)st.st_size == size;
+}
+
+bool
 chunks_has(struct chunks *s, const struct chunk_id *id, uint64_t size)
 {
 	char path[CHUNKS_PATH];

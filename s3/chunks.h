@@ -72,5 +72,6 @@ void chunks_path(const char *dir, const struct chunk_id *, char out[CHUNKS_PATH]
 const char *chunks_dir(const struct chunks *);
 int chunks_link(struct chunks *, const char *path, const struct chunk_id *); /* the file of that path, which is right, gets its name in the store; -ERR_X */
 bool chunks_suspect(const struct chunks *, int64_t mtime_ms); /* a file of that time may be spoilt (verify_after_ms) */
+bool chunks_peek(const struct chunks *, const struct chunk_id *, uint64_t size); /* the same, and no use: for who looks on */
 int chunks_remove(struct chunks *, const struct chunk_id *);
 const char *chunks_health(struct chunks *);  /* NULL, or what is wrong (full, unwritable); a write that succeeds clears it (CHUNKS_HEAL_MS) */

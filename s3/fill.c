@@ -77,6 +77,7 @@ struct slot {
 	uint32_t key_n;
 	shm_event room;                 /* for the writer of a relay */
 	_Atomic uint32_t room_wanted;
+	_Atomic uint32_t storing;       /* fill_may_store said yes */
 	uint64_t relay_base;            /* where the ring begins; and, under the lock, what it may have lost: all below ring_from */
 	uint64_t ring_from;
 	_Atomic uint32_t readers[FILL_WORKERS]; /* written under the lock */
@@ -95,7 +96,8 @@ struct unshareable { uint64_t tag; int64_t until; };
 
 #define TABLE_MAGIC 0x66696c6c
 
-#define EPOCHS 4096 /* some keys share one: a needless second lookup, no more */
+#define EPOCHS 4096 /* some keys share one: a needless second lookup, or a response that is not stored, no more */
+#define HOSTS 256   /* the same for hosts */
 struct fill_table {
 	uint32_t magic;
 	uint32_t slots;
@@ -103,6 +105,7 @@ struct fill_table {
 	struct shm_lock lock;
 	uint32_t top;              /* no slot from here on is taken: what a scan need not look at */
 	_Atomic uint32_t epochs[EPOCHS]; /* how many fills of such keys have ended */
+	_Atomic uint32_t outdated[EPOCHS], outdated_hosts[HOSTS]; /* how often such keys, such hosts were outdated */
 	struct unshareable unshareable[SETS][WAYS];
 	_Atomic uint64_t tags[];   /* TAG_FREE, TAG_KEYLESS, or the key's */
 };
@@ -366,6 +369,7 @@ fill_claim(struct fill_table *t, struct chunks *chunks, struct str key, unsigned
 	atomic_store(&s->total, -1);
 	atomic_store(&s->in_slot, 0);
 	atomic_store(&s->room_wanted, 0);
+	atomic_store(&s->storing, 0);
 	atomic_fetch_add(&s->generation, 1);
 	atomic_store(&s->files, 0);
 	s->chunk_size = chunk_size;
@@ -543,10 +547,16 @@ fill_append(struct fill *f, const void *p, size_t n)
 	return 0;
 }
 
+static struct str
+base_of(struct str key)
+{
+	return str_cut(&key, '+'); /* of all variants: which one a request wants is known only after its lookup */
+}
+
 static _Atomic uint32_t *
 epoch_of(struct fill_table *t, struct str key)
 {
-	struct str base = str_cut(&key, '+'); /* of all variants: which one a request wants is known only after its lookup */
+	struct str base = base_of(key);
 	return &t->epochs[hash64(base.p, base.n) % EPOCHS];
 }
 
@@ -561,6 +571,111 @@ give_up_key(struct fill_table *t, unsigned i)
 	tag_set(t, i, TAG_KEYLESS);
 	atomic_fetch_add(epoch_of(t, (struct str){ s->key, s->key_n }), 1);
 }
+
+/* --- what is not to be stored any more --- */
+
+static struct str
+host_of(struct str key)
+{
+	str_cut(&key, '/');
+	return str_cut(&key, '/');
+}
+
+static _Atomic uint32_t *outdated_of(struct fill_table *t, struct str base) { return &t->outdated[hash64(base.p, base.n) % EPOCHS]; }
+static _Atomic uint32_t *outdated_host(struct fill_table *t, struct str host) { return &t->outdated_hosts[hash64(host.p, host.n) % HOSTS]; }
+
+uint64_t
+fill_version(struct fill_table *t, struct str id)
+{
+	return (uint64_t)atomic_load(outdated_host(t, host_of(id))) << 32 | atomic_load(outdated_of(t, base_of(id)));
+}
+
+/* Seq_cst: either this sees the new version, or who outdates sees that it is being stored. */
+bool
+fill_may_store(struct fill *f, uint64_t version)
+{
+	struct slot *s = f->s;
+
+	INVARIANT(f->is_writer);
+	atomic_store(&s->storing, 1);
+	if (fill_version(f->t, (struct str){ s->key, s->key_n }) == version)
+		return true;
+	atomic_store(&s->storing, 0);
+	return false;
+}
+
+/* One of base and host is given, or none: all. */
+static bool
+is_about(const struct slot *s, struct str base, struct str host)
+{
+	struct str key = { s->key, s->key_n };
+
+	return (!base.n || str_eq(base_of(key), base)) && (!host.n || str_eq(host_of(key), host));
+}
+
+static void
+outdate(struct fill_table *t, struct str base, struct str host)
+{
+	shm_lock(&t->lock);
+	for (unsigned i = 0; i < t->top; i++)
+		if (tag_get(t, i) > TAG_KEYLESS && is_about(slot_of(t, i), base, host))
+			give_up_key(t, i);
+	shm_unlock(&t->lock);
+}
+
+void
+fill_outdate(struct fill_table *t, struct str id)
+{
+	struct str base = base_of(id);
+
+	atomic_fetch_add(outdated_of(t, base), 1);
+	outdate(t, base, STR_NONE);
+}
+
+void
+fill_outdate_host(struct fill_table *t, struct str host)
+{
+	atomic_fetch_add(outdated_host(t, host), 1);
+	outdate(t, STR_NONE, host);
+}
+
+void
+fill_outdate_all(struct fill_table *t)
+{
+	for (unsigned i = 0; i < HOSTS; i++)
+		atomic_fetch_add(&t->outdated_hosts[i], 1);
+	outdate(t, STR_NONE, STR_NONE);
+}
+
+/* Is there a slot that about is true of? */
+static bool
+any_slot(struct fill_table *t, bool (*about)(const struct fill_table *, unsigned i, struct str base), struct str id)
+{
+	bool found = false;
+
+	shm_lock(&t->lock);
+	for (unsigned i = 0; i < t->top && !found; i++)
+		found = about(t, i, base_of(id));
+	shm_unlock(&t->lock);
+	return found;
+}
+
+static bool
+is_storing(const struct fill_table *t, unsigned i, struct str base)
+{
+	const struct slot *s = slot_of(t, i);
+
+	return tag_get(t, i) == TAG_KEYLESS && s->writer != 0 && atomic_load(&s->storing) && is_about(s, base, STR_NONE);
+}
+
+static bool
+is_growing(const struct fill_table *t, unsigned i, struct str base)
+{
+	return tag_get(t, i) > TAG_KEYLESS && is_about(slot_of(t, i), base, STR_NONE);
+}
+
+bool fill_storing(struct fill_table *t, struct str id) { return any_slot(t, is_storing, id); }
+bool fill_growing(struct fill_table *t, struct str id) { return any_slot(t, is_growing, id); }
 
 int
 fill_degrade(struct fill *f)

@@ -239,6 +239,8 @@ bool admin_debug(struct str name, struct arena *a, struct page *out)
 			type = pages[i].type;
 		}
 	}
+	if (name.n == 0) /* cmd.h */
+		admin_add(&t, "/debug/%-12s %s\n", "explain?url=", "as `passsage explain`: &header=NAME:+VALUE, &method=, &client=, &json=1");
 	if (type == NULL)
 		return false;
 	page_finish(out, 200, str_c(type), &t);

@@ -9,7 +9,8 @@
 struct slot {
 	_Atomic uint64_t tag;        /* of the origin; 0: free */
 	_Atomic int64_t down_until;  /* mono ms; 0: not banned */
-	int64_t used, first_failure, until, length, probe_until;
+	_Atomic int64_t wanted;      /* when somebody last wanted something of it */
+	int64_t used, first_failure, until, length, probe_until, next_probe;
 	int err;
 	unsigned times, failures;
 	char origin[sizeof ((struct ban *)0)->origin], problem[sizeof ((struct ban *)0)->problem];
@@ -34,7 +35,8 @@ struct bans *bans_init(void *shm)
 /* false: too long for a name that resolves; such an origin is never banned */
 static bool name_of(const struct url *u, struct name *n)
 {
-	int len = snprintf(n->text, sizeof n->text, "%.*s://%.*s:%u", STRP(u->scheme), STRP(u->host), u->port);
+	const bool v6 = u->host.n > 0 && memchr(u->host.p, ':', u->host.n) != NULL;
+	int len = snprintf(n->text, sizeof n->text, "%.*s://%s%.*s%s:%u", STRP(u->scheme), v6 ? "[" : "", STRP(u->host), v6 ? "]" : "", u->port);
 	if (len < 0 || (size_t)len >= sizeof n->text)
 		return false;
 	for (int i = 0; i < len; i++)
@@ -84,7 +86,7 @@ static struct slot *take(struct bans *b, const struct name *n)
 		if (atomic_load(&set[i].tag) == 0 || set[i].used < s->used)
 			s = &set[i];
 	drop(b, s);
-	s->used = s->first_failure = s->until = s->length = s->probe_until = 0;
+	s->used = s->first_failure = s->until = s->length = s->probe_until = s->next_probe = 0;
 	s->times = s->failures = 0;
 	s->err = 0;
 	s->problem[0] = 0;
@@ -103,12 +105,23 @@ static void copy(const struct slot *s, int64_t now, struct ban *out)
 }
 
 static bool is_down(const struct slot *s, int64_t now) { return now < atomic_load_explicit(&s->down_until, memory_order_relaxed); }
+static void wanted(struct slot *s, int64_t now) { atomic_store_explicit(&s->wanted, now, memory_order_relaxed); }
+
+/* When the background looks next: never later than at the ban's end. */
+static void schedule(struct slot *s, int64_t now)
+{
+	int64_t gap = s->length / BANS_PROBES > BANS_GAP_MS ? s->length / BANS_PROBES : BANS_GAP_MS;
+	s->next_probe = now < s->until && now + gap > s->until ? s->until : now + gap;
+}
 
 bool bans_down(const struct bans *b, const struct url *u, int64_t now)
 {
 	struct name n;
 	struct slot *s;
-	return is_there(b, u, &n, &s) && is_down(s, now);
+	if (!is_there(b, u, &n, &s) || !is_down(s, now))
+		return false;
+	wanted(s, now);
+	return true;
 }
 
 enum bans_answer bans_ask(struct bans *b, const struct url *u, int64_t now, struct ban *why)
@@ -120,8 +133,9 @@ enum bans_answer bans_ask(struct bans *b, const struct url *u, int64_t now, stru
 		return BANS_GO;
 	shm_lock(&b->lock);
 	if ((s = find(b, &n)) != NULL && is_down(s, now)) {
-		answer = now < s->probe_until ? BANS_DOWN : BANS_PROBE;
+		answer = now < s->until || now < s->probe_until ? BANS_DOWN : BANS_PROBE;
 		copy(s, now, why);
+		wanted(s, now);
 		if (answer == BANS_PROBE)
 			s->probe_until = now + BANS_PROBE_MS;
 	}
@@ -172,6 +186,8 @@ bool bans_failed(struct bans *b, const struct bans_limits *l, const struct url *
 	snprintf(s->problem, sizeof s->problem, "%s", problem);
 	if (probe)
 		s->probe_until = 0;
+	else
+		wanted(s, now);
 	const bool begins = bans_it(s, l, now);
 	if (begins) {
 		s->length = s->times == 0 ? l->first_ms : 2 * s->length;
@@ -182,6 +198,8 @@ bool bans_failed(struct bans *b, const struct bans_limits *l, const struct url *
 		atomic_store(&s->down_until, s->until + s->length);
 		copy(s, now, now_banned);
 	}
+	if (begins || probe)
+		schedule(s, now);
 	shm_unlock(&b->lock);
 	return begins;
 }
@@ -212,6 +230,71 @@ void bans_left(struct bans *b, const struct url *u)
 	shm_lock(&b->lock);
 	if ((s = find(b, &n)) != NULL)
 		s->probe_until = 0;
+	shm_unlock(&b->lock);
+}
+
+/* "https://host:port": the whole, or its host */
+static bool is_about(struct str origin, struct str what)
+{
+	struct str host = str_from(origin, 8 - !str_starts(origin, STR("https:")));
+	while (host.n > 0 && host.p[host.n - 1] != ':')
+		host.n--;
+	host.n -= host.n > 0;
+	if (host.n > 2 && host.p[0] == '[') /* a host is said without brackets */
+		host = str_upto(str_from(host, 1), host.n - 2);
+	return what.n == 0 || str_caseeq(what, origin) || str_caseeq(what, host);
+}
+
+unsigned bans_lift(struct bans *b, struct str what)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < BANS_MAX; i++) {
+		struct slot *s = &b->slots[i];
+		if (atomic_load(&s->tag) == 0)
+			continue;
+		shm_lock(&b->lock);
+		if (atomic_load(&s->tag) != 0 && is_about(str_c(s->origin), what)) {
+			drop(b, s);
+			n++;
+		}
+		shm_unlock(&b->lock);
+	}
+	return n;
+}
+
+static bool is_due(const struct slot *s, int64_t now)
+{
+	return atomic_load(&s->tag) != 0 && is_down(s, now) && now >= s->next_probe && now >= s->probe_until && now - atomic_load(&s->wanted) < BANS_WATCH_MS;
+}
+
+bool bans_due(struct bans *b, int64_t now, struct ban *which)
+{
+	struct slot *s = NULL;
+	if (atomic_load(&b->used) == 0)
+		return false;
+	shm_lock(&b->lock);
+	for (unsigned i = 0; i < BANS_MAX; i++) /* the one that has waited longest: none is forgotten when there are many */
+		if (is_due(&b->slots[i], now) && (s == NULL || b->slots[i].next_probe < s->next_probe))
+			s = &b->slots[i];
+	if (s != NULL) {
+		copy(s, now, which);
+		s->probe_until = now + BANS_PROBE_MS;
+	}
+	shm_unlock(&b->lock);
+	return s != NULL;
+}
+
+void bans_mute(struct bans *b, const struct url *u)
+{
+	struct name n;
+	struct slot *s;
+	if (!is_there(b, u, &n, &s))
+		return;
+	shm_lock(&b->lock);
+	if ((s = find(b, &n)) != NULL) {
+		s->probe_until = 0;
+		s->next_probe = INT64_MAX;
+	}
 	shm_unlock(&b->lock);
 }
 

@@ -1,9 +1,10 @@
 /* bans.h - origins (scheme, host, port) that cannot be reached, known to all workers: a table in shared memory.
- * An origin whose connections fail several times in a short while is banned: nobody waits for it, but one request at a time, the probe,
- * that finds out whether it is back. A ban ends by the first success; a probe that fails after it has run out makes it longer.
+ * An origin whose connections fail several times in a short while is banned: no request goes there. A probe in the background (probe.h) finds
+ * out now and then whether it is back. A ban ends by the first success; a probe that fails when it has run out makes it longer.
  *
- *   limits.failures within window_ms ──► banned for first_ms ──► a probe fails: twice as long … max_ms
- *   any success ──► forgotten. Nobody asked for as long again after its end ──► everybody may, but the next failure bans it for longer.
+ *   limits.failures within window_ms ──► banned for first_ms ──► a probe fails at its end: twice as long … max_ms
+ *   any success ──► forgotten. No probe knew more by its end ──► one request at a time is the probe, for as long again.
+ *   Then everybody may, but the next failure bans it for longer.
  *
  * Bounded: BANS_MAX origins in sets of BANS_WAYS; in a full set the one that failed longest ago makes room. Asking about an origin takes
  * no lock while nothing stands in the table about it. Pure, but for its lock: the time (clock_mono) and the limits are given. */
@@ -32,7 +33,8 @@ struct bans *bans_init(void *shm); /* zeroed */
 
 /* Is it not worth waiting for? While banned, and after it for as long again (then nobody has asked, and it may well be back). */
 bool bans_down(const struct bans *, const struct url *, int64_t now);
-/* The same, for one that wants to go there. GO: no ban. PROBE: the caller finds out: it ends with bans_failed, _worked or _left. DOWN: *why */
+/* The same, for one that wants to go there. GO: no ban. PROBE: it has run out, and the caller finds out: that ends with bans_failed,
+ * _worked or _left. DOWN: *why */
 enum bans_answer { BANS_GO, BANS_PROBE, BANS_DOWN };
 enum bans_answer bans_ask(struct bans *, const struct url *, int64_t now, struct ban *why);
 /* What stands there, when it is down; false: nothing. Changes nothing. */
@@ -43,6 +45,19 @@ bool bans_failed(struct bans *, const struct bans_limits *, const struct url *, 
 bool bans_worked(struct bans *, const struct url *, struct ban *was);
 /* The probe ended, and nothing is known. */
 void bans_left(struct bans *, const struct url *);
+
+/* Forgets an origin ("https://host:port"), all of a host, or (STR_NONE) all, and so lifts their bans. How many it forgot. */
+unsigned bans_lift(struct bans *, struct str what);
+
+/* The background's: an origin that is to be probed now. true: *which is, and the caller does, as after PROBE. An origin of which nobody has
+ * wanted anything for BANS_WATCH_MS is not probed. */
+bool bans_due(struct bans *, int64_t now, struct ban *which);
+/* That probe was taken, but got no answer. It tells nothing (a host may answer some questions and not others), so no more of them: the
+ * first request after the ban's end finds out. */
+void bans_mute(struct bans *, const struct url *);
+#define BANS_PROBES 5              /* in each ban, the last at its end … */
+#define BANS_GAP_MS 1000           /* … but not more often */
+#define BANS_WATCH_MS 600000
 
 unsigned bans_count(const struct bans *, int64_t now); /* origins that are down */
 void bans_each(struct bans *, int64_t now, void (*fn)(void *arg, const struct ban *), void *arg);

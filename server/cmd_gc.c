@@ -9,8 +9,8 @@
 #include "../common/httpdate.h"
 #include "../common/log.h"
 #include "../s3/gc.h"
+#include "cmd.h"
 #include "fleet.h"
-#include "master.h"
 
 #define CONNECTIONS 16
 

@@ -35,7 +35,7 @@ static const struct words {
 	[ERR_CERTGEN] = { "No certificate could be made for this host",
 		"The proxy could not sign a certificate in the host's name.", "Try again; if it stays, tell the operator." },
 	[ERR_ORIGIN_RESOLVE] = { "The host is not known",
-		"The proxy asked for the host's address, and there is none.",
+		"The proxy asked for the host's address, and got none.",
 		"Check the name for a typing error. Names that only your machine knows are not known to the proxy: put them into NO_PROXY.", true },
 	[ERR_ORIGIN_CONNECT] = { "The host cannot be reached",
 		"The proxy knows the host's address but gets no connection to it.",

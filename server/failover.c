@@ -32,7 +32,7 @@ bool origin_ask(const struct url *u, bool *probe, int *err, char *problem, size_
 bool origin_refuses(const struct url *u, int *err, char *problem, size_t n)
 {
 	struct ban why;
-	if (!is_on() || !bans_why(heritage.shared.bans, u, clock_mono(), &why) || !why.probed)
+	if (!is_on() || !bans_why(heritage.shared.bans, u, clock_mono(), &why) || (why.left_ms <= 0 && !why.probed))
 		return false;
 	say(&why, err, problem, n);
 	return true;

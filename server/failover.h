@@ -8,7 +8,7 @@ bool origin_down(const struct url *);
 bool origin_ask(const struct url *, bool *probe, int *err, char *problem, size_t n);
 void origin_failed(const struct url *, int err, const char *problem, bool probe); /* without a head; a probe that was given up, too */
 void origin_worked(const struct url *);                                           /* a head came */
-/* It is down and another is at it: no sense in waiting with him. As origin_ask, but takes nothing. */
+/* It is down, and whoever is at it still was so before or finds out: no sense in waiting with him. As origin_ask, but takes nothing. */
 bool origin_refuses(const struct url *, int *err, char *problem, size_t n);
 /* It is down and its ban has run out, and nobody is at it: a request that needs no answer may find out. */
 bool origin_wants_probe(const struct url *);

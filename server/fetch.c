@@ -30,15 +30,29 @@ struct job {
 	size_t pending_n;
 	uint64_t taken, read_until; /* bytes: so many came; so many had come when somebody was last seen to read */
 	bool degraded;
+	uint64_t version;          /* fetch_ask's */
 };
 
 int64_t plan_connect_ms(const struct plan *p) { return p->connect_timeout_ms >= 0 ? p->connect_timeout_ms : conf()->connect_ms; }
 int64_t plan_read_ms(const struct plan *p) { return p->read_timeout_ms >= 0 ? p->read_timeout_ms : conf()->read_ms; }
 
+static int64_t limit(int64_t rule, int64_t setting) { return rule == 0 ? setting : rule == NO_LIMIT ? 0 : rule; }
+
+void plan_limits(const struct plan *p, struct httpc_request *hr)
+{
+	const struct settings *s = conf();
+	hr->connect_timeout_ms = plan_connect_ms(p);
+	hr->read_timeout_ms = plan_read_ms(p);
+	hr->total_timeout_ms = limit(p->limits.total_ms, s->total_ms);
+	hr->low_speed = limit(p->limits.low_speed, (int64_t)s->low_speed);
+	hr->low_speed_ms = limit(p->limits.low_speed_ms, s->low_speed_ms);
+}
+
 void upstream_headers(const struct http_request *req, struct headers *h)
 {
 	headers_copy(h, &req->headers);
 	headers_strip_hop_by_hop(h);
+	headers_remove(h, STR("X-Passsage-Policy")); /* said to us, whether we may listen or not (behaviour.md 3.6 let it through) */
 	headers_set(h, STR("Host"), url_host_field(h->arena, &req->url));
 	headers_add(h, STR("Via"), str_c(heritage.via));
 }
@@ -61,9 +75,20 @@ static void job_free(struct job *j)
 
 /* ---- the documents: what is committed, and only then the key is free again, so that the object is never in neither place */
 
+/* Purged or overtaken since (fill.h)? */
+static bool is_outdated(struct str id, uint64_t version) { return fill_version(heritage.shared.fills, id) != version; }
+
+/* It was, while the database was busy for longer than whoever did it waited. */
+static void forget_outdated(struct worker *w, struct str id, uint64_t version)
+{
+	if (is_outdated(id, version))
+		metadata_drop_later(w->metadata, id);
+}
+
 static void committed(void *arg, int err)
 {
 	struct job *j = arg;
+	forget_outdated(j->worker, j->meta.id, j->version);
 	atomic_store(&heritage.shared.state->meta_bad, err < 0 ? 1 : 0);
 	if (err < 0)
 		count(COUNT_store_errors);
@@ -132,7 +157,12 @@ static void body_complete(struct job *j)
 	j->meta.content_size = fill_total(j->fill);
 	count(COUNT_fills);
 	httpc_end(&j->xfer); /* its connection is of use to others now */
-	commit(j);
+	if (fill_may_store(j->fill, j->version)) {
+		commit(j);
+		return;
+	}
+	fill_done(&j->fill);
+	job_free(j);
 }
 
 /* The bytes go into the fill; when the store takes no more, to its readers only (invariant 6). May block when degraded. */
@@ -210,9 +240,15 @@ static void job_run(struct pool_item *it)
 
 /* ---- the head */
 
-static bool send_again(const struct http_request *req, int err, int try)
+bool fetch_again(const struct plan *plan, const struct http_request *req, int err, int64_t begun, const struct xfer *x)
 {
-	return try < TRIES && err_again(err) && err != -ERR_ORIGIN_TIMEOUT && http_method_idempotent(req->method);
+	if (x != NULL && httpc_attempts(x) > 1) /* that was the second try */
+		return false;
+	if (!err_again(err) || err == -ERR_ORIGIN_TIMEOUT || !http_method_idempotent(req->method))
+		return false;
+	/* All addresses were tried, or the name server was: what took its time would take it again. */
+	const bool away = err == -ERR_ORIGIN_CONNECT || err == -ERR_ORIGIN_RESOLVE;
+	return !away || plan_connect_ms(plan) == 0 || clock_mono() - begun < plan_connect_ms(plan) / 2;
 }
 
 static void ask_origin(struct fetching *f)
@@ -228,8 +264,9 @@ static void ask_origin(struct fetching *f)
 		if (ask->if_range.p != NULL)
 			headers_add(&h, STR("If-Range"), ask->if_range);
 	}
-	const struct httpc_request hr = { .method = ask->request->method_name, .url = ask->request->url.text, .headers = &h, .body_length = -1,
-	                                  .connect_timeout_ms = plan_connect_ms(ask->plan), .read_timeout_ms = plan_read_ms(ask->plan) };
+	struct httpc_request hr = { .method = ask->request->method_name, .url = ask->request->url.text, .headers = &h, .body_length = -1 };
+	plan_limits(ask->plan, &hr);
+	f->begun = clock_mono();
 	f->begin_err = httpc_begin(ask->worker->httpc, &hr, &f->xfer);
 }
 
@@ -297,6 +334,7 @@ static int begin_storing(const struct fetch_ask *ask, struct fill **fill, struct
 	}
 	struct job *j = job_new(ask->worker, NULL);
 	int64_t length = -1;
+	j->version = ask->version;
 	judge_meta(&opt, ask->plan, ask->request, &out->response, requested, answered, &j->arena, &j->meta);
 	j->meta.id = j->meta.vary.n > 0 ? key_variant_id(&j->arena, ask->plan->id, vary_name(&j->arena, &j->meta, &ask->request->headers)) : arena_dup(&j->arena, ask->plan->id);
 	if (j->meta.vary.n == 0 && in_old_company(ask))
@@ -346,13 +384,14 @@ bool fetch_keep(const struct fetch_ask *ask, struct xfer **x, int64_t requested,
 	return false;
 }
 
-struct freshened { struct worker *worker; struct arena arena; struct meta meta; struct fill *fill; };
+struct freshened { struct arena arena; struct worker *worker; struct meta meta; struct fill *fill; uint64_t version; };
 
 static void freshened_committed(void *arg, int err)
 {
 	struct freshened *f = arg;
 	if (err == 0 && f->worker->spool != NULL)
 		spool_ring(f->worker->spool);
+	forget_outdated(f->worker, f->meta.id, f->version);
 	release(&f->fill, -ERR_AGAIN, 0); /* who waited looks again, and finds it fresh */
 	arena_fini(&f->arena);
 	free(f);
@@ -365,11 +404,17 @@ static void keep_chunks(struct worker *w, const struct meta *m)
 		(void)spool_add(w->spool, m->manifest);
 }
 
-static void store_freshened(struct worker *w, const struct meta *m, struct fill **fill)
+static void store_freshened(struct worker *w, const struct meta *m, struct fill **fill, uint64_t version)
 {
+	if (!fill_may_store(*fill, version)) {
+		release(fill, -ERR_AGAIN, 0);
+		return;
+	}
 	struct freshened *f = xcalloc(1, sizeof *f);
 	f->worker = w;
 	arena_init(&f->arena);
+	f->worker = w;
+	f->version = version;
 	meta_copy(&f->meta, m, &f->arena);
 	f->fill = *fill;
 	*fill = NULL;
@@ -473,9 +518,10 @@ static bool judged(struct fetching *f)
 		if (f->fill == NULL) { /* nobody can be made to wait for it: so the client does, whose next request shall find it */
 			pool_blocking(ask->worker->pool);
 			keep_chunks(ask->worker, &out->meta);
-			metadata_store(ask->worker->metadata, &out->meta);
+			if (!is_outdated(out->meta.id, ask->version) && metadata_store(ask->worker->metadata, &out->meta) == 0)
+				forget_outdated(ask->worker, out->meta.id, ask->version);
 		} else
-			store_freshened(ask->worker, &out->meta, &f->fill);
+			store_freshened(ask->worker, &out->meta, &f->fill, ask->version);
 		return true;
 	case OUTCOME_SERVE_STALE:
 		httpc_end(&f->xfer);
@@ -510,9 +556,10 @@ bool fetch_answer(struct fetching *f, int64_t deadline)
 			continue;
 		}
 		snprintf(f->got.problem, sizeof f->got.problem, "%s", f->xfer != NULL && *httpc_problem(f->xfer) ? httpc_problem(f->xfer) : err_text(r));
+		const bool may = ++f->tries < TRIES && fetch_again(f->ask.plan, f->ask.request, r, f->begun, f->xfer);
 		httpc_end(&f->xfer);
 		const bool still_away = f->probe && r != -ERR_ORIGIN_BROKEN; /* as was to be expected: trying at once again would only keep others waiting */
-		if (still_away || !send_again(f->ask.request, r, ++f->tries)) {
+		if (still_away || !may) {
 			failed(f, r);
 			return true;
 		}
@@ -555,7 +602,15 @@ struct background {
 	struct http_request request;
 	struct meta stored;
 	struct fill *fill;
+	uint64_t version;
 };
+
+static void background_free(struct background *b)
+{
+	atomic_fetch_sub(&b->worker->background, 1);
+	arena_fini(&b->arena);
+	free(b);
+}
 
 static void let_go(void *arg, int err)
 {
@@ -585,14 +640,13 @@ static void background_run(struct pool_item *it)
 {
 	struct background *b = (struct background *)it;
 	struct fetched got = { 0 };
-	const struct fetch_ask ask = { .worker = b->worker, .plan = &b->plan, .request = &b->request, .stored = &b->stored, .conditional = true, .fill = &b->fill };
+	const struct fetch_ask ask = { .worker = b->worker, .plan = &b->plan, .request = &b->request, .stored = &b->stored, .conditional = true, .fill = &b->fill,
+	                               .version = b->version };
 	if (!refreshed_elsewhere(b))
 		fetch_object(&ask, &b->arena, &got);
 	httpc_end(&got.xfer);
 	fill_leave(&got.reader);
-	atomic_fetch_sub(&b->worker->background, 1);
-	arena_fini(&b->arena);
-	free(b);
+	background_free(b);
 }
 
 static void request_copy(struct http_request *dst, const struct http_request *src, struct arena *a)
@@ -602,10 +656,20 @@ static void request_copy(struct http_request *dst, const struct http_request *sr
 	dst->method = METHOD_GET;
 	headers_init(&dst->headers, a);
 	headers_copy(&dst->headers, &src->headers);
+	if (str_casehas(headers_joined(&dst->headers, STR("Cache-Control"), a), STR("only-if-cached"))) /* said of the client's answer, which it has */
+		headers_remove(&dst->headers, STR("Cache-Control"));
 	url_parse(a, src->url.text, &dst->url);
 }
 
-void fetch_background(struct worker *w, const struct plan *plan, const struct http_request *req, const struct meta *stored)
+/* Since it was looked up somebody else may have begun and ended. */
+static bool renewed_meanwhile(struct worker *w, const struct meta *stored, struct arena *a)
+{
+	struct meta now;
+	bool there;
+	return metadata_get(w->metadata, &stored->id, 1, a, &now, &there) > 0 && there && now.response_time > stored->response_time;
+}
+
+void fetch_background(struct worker *w, const struct plan *plan, const struct http_request *req, const struct meta *stored, uint32_t epoch, uint64_t version)
 {
 	if (atomic_fetch_add(&w->background, 1) >= BACKGROUND_MAX || !pool_spare(w->pool)) {
 		atomic_fetch_sub(&w->background, 1);
@@ -622,7 +686,13 @@ void fetch_background(struct worker *w, const struct plan *plan, const struct ht
 	struct background *b = xcalloc(1, sizeof *b);
 	arena_init(&b->arena);
 	b->worker = w;
+	if (fill_epoch(heritage.shared.fills, plan->id) != epoch && renewed_meanwhile(w, stored, &b->arena)) {
+		fill_fail(&fill, -ERR_AGAIN, 0);
+		background_free(b);
+		return;
+	}
 	b->fill = fill;
+	b->version = version;
 	b->plan = *plan;
 	b->plan.key_url = arena_dup(&b->arena, plan->key_url);
 	b->plan.id = arena_dup(&b->arena, plan->id);

@@ -21,6 +21,7 @@ struct fetch_ask {
 	struct fill **fill;                   /* the claim (FILL_WRITER): taken over. NULL: nothing is stored */
 	struct str range, if_range;           /* ask for this range of it only, when .p: */
 	const struct meta *part;              /* the rest of this; NULL: a part, to be kept as such */
+	uint64_t version;                     /* fill_version, before stored was looked up: when it has changed, nothing is stored */
 	fetch_interim_f *interim;             /* may be NULL */
 	void *arg;                            /* of interim */
 };
@@ -44,7 +45,7 @@ struct fetching {
 	bool ranged;
 	bool probe, refused;                  /* failover.h: it finds out whether a banned origin is back; it was not asked at all */
 	int tries, begin_err;
-	int64_t requested;                    /* wall, ms */
+	int64_t requested, begun;             /* wall, ms; the last try, mono */
 	struct fetched got;
 };
 void fetch_begin(struct fetching *, const struct fetch_ask *, struct arena *);
@@ -59,10 +60,14 @@ void fetch_object(const struct fetch_ask *, struct arena *, struct fetched *);
  * body. true: out->reader is the caller's, *x is taken. false: nothing has changed. */
 bool fetch_keep(const struct fetch_ask *, struct xfer **x, int64_t requested, int64_t answered, struct arena *, struct fetched *out);
 
-/* Asks the origin again in the background, at most once at a time for an object however many ask, and at most BACKGROUND_MAX together. */
-void fetch_background(struct worker *, const struct plan *, const struct http_request *, const struct meta *stored);
+/* Asks the origin again in the background, at most once for a stored response however many ask (epoch: fill_epoch before it was looked up), and
+ * at most BACKGROUND_MAX together. */
+void fetch_background(struct worker *, const struct plan *, const struct http_request *, const struct meta *stored, uint32_t epoch, uint64_t version);
 
+/* A try that began at begun (mono) ended with err before its head: may it be sent again, once? xfer: it was; may be NULL. */
+bool fetch_again(const struct plan *, const struct http_request *, int err, int64_t begun, const struct xfer *);
 /* The header section for the origin: end-to-end fields of the client, Via added. */
 void upstream_headers(const struct http_request *, struct headers *out);
 int64_t plan_connect_ms(const struct plan *);
 int64_t plan_read_ms(const struct plan *);
+void plan_limits(const struct plan *, struct httpc_request *); /* all times of a request to an origin: the plan's, else the settings' */

@@ -1,11 +1,10 @@
 /* main.c - the program: settings first, then what the command line asks for. */
 #include <stdio.h>
-#include <string.h>
 #include <sysexits.h>
 #include "../common/log.h"
 #include "../common/settings.h"
+#include "cmd.h"
 #include "master.h"
-#include "request.h"
 #include "worker.h"
 
 static void check_rules(void)
@@ -24,6 +23,7 @@ int main(int argc, char **argv)
 	switch (c.ask) {
 	case ASK_HELP:
 		settings_help(stdout);
+		cmd_list(stdout);
 		return 0;
 	case ASK_VERSION:
 		printf("passsage %s\n", PACKAGE_VERSION);
@@ -44,13 +44,7 @@ int main(int argc, char **argv)
 	case ASK_RUN:
 		break;
 	}
-	if (c.argc > 0 && strcmp(c.argv[0], "steps") == 0) {
-		steps_print(stdout);
-		return 0;
-	}
-	if (c.argc > 0 && strcmp(c.argv[0], "gc") == 0)
-		return cmd_gc(c.argc, c.argv);
 	if (c.argc > 0)
-		die(EX_USAGE, "%s: no such command (try --help)", c.argv[0]);
+		return cmd_run(c.argc, c.argv);
 	return master_run();
 }

@@ -19,6 +19,7 @@
 #include "../common/fd.h"
 #include "../common/log.h"
 #include "../es/metadata.h"
+#include "../policy/luafile.h"
 #include "../policy/rulefile.h"
 #include "heritage.h"
 #include "listen.h"
@@ -28,6 +29,8 @@
 #define RESTART_FIRST_MS 100    /* a child that died is started again after this; each further death doubles it … */
 #define RESTART_MOST_MS 10000   /* … up to this */
 #define RESTART_CALM_MS 60000   /* a child that lived this long starts at the first pause again */
+#define LOCK_TRIES 5
+#define LOCK_NAP_MS 10
 #define KILL_MS 3000            /* after SIGQUIT: what does not go is killed */
 #define UPLOADER_MS 1000        /* the uploader gets what the workers left of drain-seconds, and this at least: what is not sent by then stays */
 #define ALIVE_MS 10000          /* run/alive is touched this often: a start after a power cut knows from when on files may be hollow */
@@ -95,8 +98,11 @@ static void lock_state(void)
 	int fd = open(p, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
 	if (fd < 0)
 		die(EX_CANTCREAT, "%s: %s", p, strerror(errno));
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		die(EX_TEMPFAIL, "%s is in use by another passsage (choose another --state-dir)", conf()->state_dir);
+	for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) { /* a command looks, for a moment, whether somebody has it (cmd.c) */
+		if (i == LOCK_TRIES)
+			die(EX_TEMPFAIL, "%s is in use by another passsage (choose another --state-dir)", conf()->state_dir);
+		nanosleep(&(struct timespec){ 0, LOCK_NAP_MS * 1000000 }, NULL);
+	}
 	/* stays open, in the children too: those that a killed master left behind still write to the store */
 }
 
@@ -494,7 +500,13 @@ struct ruleset *rules_read(char problem[RULE_PROBLEM])
 {
 	enum policy otherwise = POLICY_Standard;
 	policy_parse(str_c(conf()->default_policy), &otherwise);
-	return rulefile_load(conf()->policy_file, otherwise, problem);
+	const struct settings *s = conf();
+	const struct lua_budget budget = { s->lua_instructions, (size_t)s->lua_memory };
+	struct ruleset *rs = str_caseends(str_c(s->policy_file), STR(".lua")) ? luafile_load(s->policy_file, otherwise, &budget, problem)
+	                                                                      : rulefile_load(s->policy_file, otherwise, problem);
+	if (rs != NULL)
+		ruleset_match_query(rs, s->rules_match_query);
+	return rs;
 }
 
 /* For the workers that start from now on. This process has no threads that could be reading the old ones. */

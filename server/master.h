@@ -3,4 +3,3 @@
 int master_run(void);                        /* exit status */
 void title_init(int argc, char **argv);      /* remembers where ps looks, before anything else */
 void title_set(const char *title);           /* "passsage: title" */
-int cmd_gc(int argc, char **argv); /* passsage gc: its words, itself the first; the exit status */

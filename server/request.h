@@ -39,12 +39,14 @@ struct request {
 	/* plan, lookup, judge */
 	struct plan plan;
 	bool planned;
+	bool own_bucket;                  /* it is for the bucket that we store in, and should not have come here (policy/s3host.h) */
 	struct meta stored;               /* the selected variant */
-	bool has_stored;
+	bool has_stored, other_variants;  /* … and others that do not answer this request */
 	struct meta part;                 /* of a whole that is not stored (policy/part.c) */
 	bool has_part;
 	struct str fetch_id;              /* under which name the response would be stored; the fill's key */
 	uint32_t fill_epoch;              /* of s3/fill.h, before the lookup */
+	uint64_t fill_version;            /* likewise */
 	bool asked, told;                 /* Elasticsearch was asked, or there is no sense in it; and what is stored came from there */
 	bool look_again;                  /* somebody else was at it meanwhile */
 	bool waited;                      /* … and we were there before the answer was */
@@ -85,6 +87,10 @@ enum request_end request_refuse(struct conn *, int err, const char *problem);
 
 /* The next bytes of the request's body, decoded, into buf: > 0, 0 at the end, -ERR_X. Sends nothing. */
 int64_t request_body(struct request *, void *buf, size_t n);
+/* What the settings make of the fields of a request that is to be looked up. */
+void request_normalize(struct request *);
+/* The Cache-Status field of what is answered; STR_NONE for none. */
+struct str request_cache_status(struct request *);
 /* Makes page the answer (an error of our own words, an onboarding page). */
 void request_answer(struct request *, const struct page *);
 void request_error(struct request *, int err, const char *problem);
@@ -95,7 +101,10 @@ void request_error(struct request *, int err, const char *problem);
 #define COMMIT_NAPS 50
 
 /* Shared by the steps. */
-int request_look_up(struct request *, struct str *fetch_id);   /* stored, has_stored */
+int request_look_up(struct request *, struct str *fetch_id);   /* stored, has_stored; the fills' epoch and version before it */
+/* The same without the fills. fetch_id: under which name a response to this request would be stored, as far as is known before it comes.
+ * Needs plan, http, arena, and of worker the metadata. */
+int request_find(struct request *, struct str *fetch_id);
 bool request_ask(struct request *);                            /* the same from Elasticsearch, and the judgement; true: that is newer */
 bool request_use_part(struct request *);                       /* a stored part becomes stored: it may be the answer */
 struct str request_part_id(const struct request *);

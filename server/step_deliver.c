@@ -5,6 +5,8 @@
 #include "../common/httpdate.h"
 #include "../common/log.h"
 #include "../common/range.h"
+#include "../policy/cachestatus.h"
+#include "../policy/s3host.h"
 #include "../policy/judge.h"
 #include "request.h"
 #include "worker.h"
@@ -183,22 +185,26 @@ static bool field_of_304(struct str name) /* RFC 9110 15.4.5, and what every ans
 	return str_casestarts(name, STR("Access-Control-"));
 }
 
-static struct str cache_status(struct request *r)
+struct str request_cache_status(struct request *r)
 {
-	struct arena *a = r->arena;
-	bool all = conf()->cache_status == CACHE_STATUS_ALL;
+	const bool fetched = r->fetching.arena != NULL, asked = fetched || r->joined || !r->cached;
+	struct cache_told t = { .all = conf()->cache_status == CACHE_STATUS_ALL, .from_cache = r->cached, .stale = r->stale, .page = r->page,
+	                        .collapsed = r->joined, .stored = r->has_meta && !r->cached && !r->joined,
+	                        .spool_full = r->fetching.got.full, .reason = r->reason };
+	if (!t.all && !(t.from_cache && t.stale))
+		return cache_status(r->arena, &t);
+	if (asked)
+		t.forward = r->judgement.forward;
+	if (fetched)
+		t.fwd_status = r->fetching.refused || r->fetching.got.response.status < 200 ? 0 : r->fetching.got.response.status;
+	else if (!r->cached && !r->page)
+		t.fwd_status = r->response.status;
 	if (r->cached) {
-		if (!all)
-			return STR("passsage;hit;detail=object-store");
 		const struct judge_options opt = judge_settings(conf());
 		int64_t life = judge_lifetime(&opt, &r->plan, &r->meta);
-		return arena_printf(a, "passsage;hit;ttl=%lld;detail=object-store", (long long)(life < 0 ? 0 : life - r->served_age));
+		t.ttl_s = (life < 0 ? 0 : life) - r->served_age;
 	}
-	if (!all || !r->planned)
-		return STR_NONE;
-	const char *fwd = r->judgement.forward == FORWARD_none ? "bypass" : forward_name(r->judgement.forward);
-	return arena_printf(a, "passsage;fwd=%s;fwd-status=%d%s", fwd, r->response.status,
-	                    r->joined ? ";collapsed" : r->has_meta ? ";stored" : r->fetching.got.full ? ";detail=spool-full" : "");
+	return cache_status(r->arena, &t);
 }
 
 /* What the answer is: the object's or transfer's head, made fit for this request and this hop. */
@@ -303,7 +309,9 @@ static void ours(struct delivery *d, struct headers *h)
 		headers_set(h, STR("x-proxy-policy"), str_c(policy_name(r->plan.policy)));
 	struct str via = headers_joined(h, STR("Via"), a);
 	headers_set(h, STR("via"), via.n == 0 ? str_c(heritage.via) : arena_printf(a, "%s, %.*s", heritage.via, STRP(via)));
-	struct str cs = cache_status(r);
+	if (r->own_bucket)
+		headers_set(h, STR("x-passsage-warning"), s3host_warning(a, &r->http));
+	struct str cs = request_cache_status(r);
 	if (cs.n > 0)
 		headers_add(h, STR("cache-status"), cs);
 	if ((r->cached && r->served_age >= 0) || (r->joined && r->served_age > 0))

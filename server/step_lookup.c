@@ -45,8 +45,7 @@ static void by_other_names(struct request *r, get_f *get, struct str vary)
 				consider(r, &found[i]);
 }
 
-/* fetch_id: under which name a response to this request would be stored, as far as is known before it comes. guess: a third document that is
- * likely to be wanted, asked for together with the first two; STR_NONE none. */
+/* request_find by get. guess: a third document that is likely to be wanted, asked for together with the first two; STR_NONE none. */
 static int look_up(struct request *r, get_f *get, struct str guess, struct str *fetch_id)
 {
 	struct str ids[3] = { r->plan.vary_id, r->plan.id, guess };
@@ -54,6 +53,7 @@ static int look_up(struct request *r, get_f *get, struct str guess, struct str *
 	struct meta found[VARY_NAMES];
 	bool there[VARY_NAMES] = { false };
 	*fetch_id = r->plan.id;
+	r->has_stored = false;
 	int n = get(r->worker->metadata, ids, guess.n > 0 ? 3 : 2, r->arena, found, there);
 	if (n < 0 && n != -ERR_NOT_FOUND)
 		return n;
@@ -76,10 +76,13 @@ static int look_up(struct request *r, get_f *get, struct str guess, struct str *
 	}
 	if (vary.n > 0 && !r->has_stored)
 		by_other_names(r, get, vary);
+	r->other_variants = !r->has_stored && (vary.n > 0 || plain);
 	if (r->has_stored)
 		*fetch_id = r->stored.id;
 	return 0;
 }
+
+int request_find(struct request *r, struct str *fetch_id) { return look_up(r, metadata_get, STR_NONE, fetch_id); }
 
 void request_variant(struct request *r, struct str vary)
 {
@@ -90,9 +93,9 @@ void request_variant(struct request *r, struct str vary)
 
 int request_look_up(struct request *r, struct str *fetch_id)
 {
-	r->has_stored = false;
 	r->fill_epoch = fill_epoch(heritage.shared.fills, r->plan.id);
-	return look_up(r, metadata_get, STR_NONE, fetch_id);
+	r->fill_version = fill_version(heritage.shared.fills, r->plan.id);
+	return request_find(r, fetch_id);
 }
 
 /* Another node may have fetched it, or refreshed it. Once a request, and only before somebody would ask the origin: hits never come here.
@@ -111,7 +114,6 @@ bool request_ask(struct request *r)
 		guess = raw.p != NULL ? key_variant_id(r->arena, r->plan.id, raw) : STR_NONE;
 	}
 	pool_blocking(r->worker->pool);
-	r->has_stored = false;
 	if (look_up(r, metadata_ask, guess, &id) < 0 || !r->has_stored ||
 	    (had && r->stored.stored_at <= was.stored_at && r->stored.response_time <= was.response_time)) {
 		r->has_stored = had;
@@ -185,17 +187,19 @@ enum req_step step_judge(struct request *r)
 	if (r->judgement.verdict == VERDICT_REFUSE && r->judgement.reason != REASON_cache_unavailable)
 		request_ask(r); /* only-if-cached: the fleet's cache */
 	r->reason = r->judgement.reason;
+	if (r->other_variants && r->judgement.forward == FORWARD_uri_miss)
+		r->judgement.forward = FORWARD_vary_miss;
 	switch (r->judgement.verdict) {
 	case VERDICT_HIT_AND_REVALIDATE:
-		fetch_background(r->worker, &r->plan, &r->http, &r->stored);
+		fetch_background(r->worker, &r->plan, &r->http, &r->stored, r->fill_epoch, r->fill_version);
 		/* fall through */
 	case VERDICT_HIT:
-		r->stale = r->judgement.lifetime_s >= 0 && r->judgement.age_s >= r->judgement.lifetime_s;
+		r->stale = r->judgement.verdict == VERDICT_HIT_AND_REVALIDATE || (r->judgement.lifetime_s >= 0 && r->judgement.age_s >= r->judgement.lifetime_s);
 		return STEP_open;
 	case VERDICT_SERVE_STALE: /* banned (failover.h): nobody waits for it, and the first who comes after the ban's end has it asked */
 		count(COUNT_stale_on_error);
 		if (r->http.method == METHOD_GET && origin_wants_probe(&r->http.url))
-			fetch_background(r->worker, &r->plan, &r->http, &r->stored);
+			fetch_background(r->worker, &r->plan, &r->http, &r->stored, r->fill_epoch, r->fill_version);
 		r->stale = true;
 		return STEP_open;
 	case VERDICT_REVALIDATE:
@@ -285,6 +289,6 @@ enum req_step step_open(struct request *r)
 	if (request_serve_stored(r) == 0)
 		return STEP_deliver;
 	r->stale = false; /* what comes instead is not */
-	r->judgement.forward = FORWARD_uri_miss;
+	r->judgement.forward = FORWARD_miss;
 	return STEP_obtain;
 }

@@ -81,10 +81,11 @@ static enum req_step fetch(struct request *r, struct fill **fill)
 {
 	const struct judge_options opt = judge_settings(conf());
 	struct fetch_ask ask = { .worker = r->worker, .plan = &r->plan, .request = &r->http, .stored = r->has_stored ? &r->stored : NULL,
-	                         .conditional = r->has_stored && r->judgement.conditional, .fill = fill, .interim = interim, .arg = r };
+	                         .conditional = r->has_stored && r->judgement.conditional, .fill = fill, .interim = interim, .arg = r,
+	                         .version = r->fill_version };
 	if (!r->has_stored && fill != NULL) {
 		if (r->has_part && judge_rest(&opt, &r->part, clock_wall(), r->arena, &ask.range, &ask.if_range))
-			ask.part = &r->part;
+			ask.part = &r->part, r->judgement.forward = FORWARD_partial;
 		else
 			ask.range = judge_wants_part(&r->plan, &r->http);
 	}

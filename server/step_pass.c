@@ -6,6 +6,7 @@
 #include "../policy/key.h"
 #include "failover.h"
 #include "fetch.h"
+#include "purge.h"
 #include "request.h"
 #include "worker.h"
 
@@ -100,25 +101,6 @@ static bool stored(struct request *r, const struct str ids[2])
 	return metadata_get(r->worker->metadata, ids, 2, r->arena, found, there) > 0;
 }
 
-/* A response to an earlier request, whole and only not committed yet, would come back to life: it is waited for, some ten milliseconds. */
-static bool being_stored(struct request *r, const struct str ids[2])
-{
-	const struct timespec nap = { 0, COMMIT_NAP_MS * 1000000 };
-	for (int i = 0; i < COMMIT_NAPS; i++) {
-		struct fill *fill = NULL;
-		enum fill_claim c = fill_claim(heritage.shared.fills, r->worker->chunks, ids[0], r->worker->index, conf()->chunk_size, &fill);
-		bool whole = c == FILL_READER && fill_whole(fill);
-		if (c == FILL_WRITER)
-			fill_fail(&fill, -ERR_AGAIN, 0);
-		else if (c == FILL_READER)
-			fill_leave(&fill);
-		if (!whole)
-			return i > 0;
-		nanosleep(&nap, NULL);
-	}
-	return true;
-}
-
 /* Before the client has its answer: its next request must not find the old response. Only what is stored, or is about to be, is worth
  * the wait for a commit. */
 static void invalidate(struct request *r)
@@ -131,7 +113,7 @@ static void invalidate(struct request *r)
 	for (unsigned i = 0; i <= n; i++) {
 		struct str key, ids[2];
 		ruleset_keys(atomic_load(&r->worker->rules), &urls[i], r->arena, &key, &ids[0], &ids[1]);
-		if (being_stored(r, ids) || stored(r, ids))
+		if (purge_outdate(heritage.shared.fills, ids[0]) || stored(r, ids)) /* what is still on its way is not stored */
 			metadata_invalidate(r->worker->metadata, ids[0]);
 		else
 			metadata_invalidate_later(r->worker->metadata, ids[0]);
@@ -148,7 +130,7 @@ static void store(struct request *r, int64_t requested)
 	if (r->http.method != METHOD_POST || r->reason != REASON_no_cache_method ||
 	    judge_response(&opt, &r->plan, &r->http, NULL, &r->response, now) != OUTCOME_STORE)
 		return;
-	const struct fetch_ask ask = { .worker = r->worker, .plan = &r->plan, .request = &r->http };
+	const struct fetch_ask ask = { .worker = r->worker, .plan = &r->plan, .request = &r->http, .version = fill_version(heritage.shared.fills, r->plan.id) };
 	if (!fetch_keep(&ask, &r->xfer, requested, now, r->arena, &got))
 		return;
 	r->object = object_growing(&got.reader);
@@ -162,11 +144,9 @@ static int begin(struct request *r)
 	headers_init(&h, r->arena);
 	upstream_headers(&r->http, &h);
 	const int64_t length = r->framing.body == BODY_CHUNKED ? -2 : r->framing.length; /* of all of it, also when it is sent again */
-	const struct httpc_request hr = {
-		.method = r->http.method_name, .url = r->http.url.text, .headers = &h, .expect_continue = r->framing.expect_continue,
-		.body_length = length,
-		.connect_timeout_ms = plan_connect_ms(&r->plan), .read_timeout_ms = plan_read_ms(&r->plan),
-	};
+	struct httpc_request hr = { .method = r->http.method_name, .url = r->http.url.text, .headers = &h, .expect_continue = r->framing.expect_continue,
+	                            .body_length = length };
+	plan_limits(&r->plan, &hr);
 	return httpc_begin(r->worker->httpc, &hr, &r->xfer);
 }
 
@@ -190,6 +170,7 @@ enum req_step step_pass(struct request *r)
 		return STEP_deliver;
 	}
 	for (int try = 1;; try++) {
+		const int64_t begun = clock_mono();
 		if ((e = begin(r)) < 0)
 			return fail(r, e, probe);
 		if (r->framing.body != BODY_NONE) {
@@ -211,7 +192,7 @@ enum req_step step_pass(struct request *r)
 		if (e == 0)
 			break;
 		const bool still_away = probe && e != -ERR_ORIGIN_BROKEN;
-		if (try > 1 || still_away || !err_again(e) || e == -ERR_ORIGIN_TIMEOUT || !http_method_idempotent(r->http.method) || kept.lost)
+		if (try > 1 || still_away || kept.lost || !fetch_again(&r->plan, &r->http, e, begun, r->xfer))
 			return fail(r, e, probe);
 		count(COUNT_upstream_retries);
 		httpc_end(&r->xfer);

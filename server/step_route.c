@@ -2,6 +2,7 @@
 #include "../common/err.h"
 #include "../common/log.h"
 #include "onboard.h"
+#include "purge.h"
 #include "request.h"
 #include "worker.h"
 #include <arpa/inet.h>
@@ -145,5 +146,9 @@ enum req_step step_route(struct request *r)
 	}
 	if (last_hop(r))
 		return answer_as_last_hop(r);
+	if (str_eq(r->http.method_name, STR("PURGE"))) {
+		purge_answer(r);
+		return STEP_deliver;
+	}
 	return STEP_plan;
 }

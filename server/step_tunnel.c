@@ -8,6 +8,7 @@
 #include "../common/err.h"
 #include "../common/fd.h"
 #include "../common/log.h"
+#include "failover.h"
 #include "fetch.h"
 #include "passthrough.h"
 #include "request.h"
@@ -84,7 +85,7 @@ static int connect_origin(struct request *r, bool tls, int64_t ms, struct origin
 	*o = (struct origin){ .fd = -1 };
 	problem[0] = 0;
 	pool_blocking(r->worker->pool);
-	return httpc_connect(r->worker->httpc, r->http.url.host, r->http.url.port, tls, clock_mono() + ms, &o->fd, &o->ssl, problem);
+	return httpc_connect(r->worker->httpc, r->http.url.host, r->http.url.port, tls, ms > 0 ? clock_mono() + ms : NEVER, &o->fd, &o->ssl, problem);
 }
 
 static enum req_step blind(struct request *r)
@@ -249,6 +250,9 @@ static int send_head(struct request *r, struct headers *h)
 	headers_set(h, STR("x-proxy-policy"), str_c(policy_name(r->plan.policy)));
 	struct str via = headers_joined(h, STR("Via"), a);
 	headers_set(h, STR("via"), via.n == 0 ? str_c(heritage.via) : arena_printf(a, "%s, %.*s", heritage.via, STRP(via)));
+	struct str cs = request_cache_status(r);
+	if (cs.n > 0)
+		headers_add(h, STR("cache-status"), cs);
 	r->response.headers = *h; /* for the record */
 	int64_t n = http1_write_status(thread_self->out, sizeof thread_self->out, r->response.status, r->response.reason, h);
 	if (n < 0)
@@ -369,6 +373,7 @@ static enum req_step upgrade(struct request *r)
 	struct headers h;
 	struct str rest;
 	char problem[256];
+	bool probe;
 	char *buf = thread_self->in; /* the request's head has been parsed out of it */
 	const size_t cap = sizeof thread_self->in < UPGRADE_HEAD ? sizeof thread_self->in : UPGRADE_HEAD;
 	r->reason = REASON_upgrade;
@@ -377,6 +382,10 @@ static enum req_step upgrade(struct request *r)
 	int e = tunnel_reserve(r->worker->tunnels);
 	if (e < 0)
 		return fail(r, e, "");
+	if (!origin_ask(&r->http.url, &probe, &e, problem, sizeof problem)) {
+		tunnel_unreserve(r->worker->tunnels);
+		return fail(r, e, problem);
+	}
 	headers_init(&h, r->arena);
 	upstream_headers(&r->http, &h);
 	count(COUNT_upstream_requests);
@@ -385,6 +394,10 @@ static enum req_step upgrade(struct request *r)
 		e = origin_write(r, &o, upgrade_request(&r->http, &h, r->arena), read_deadline(r));
 	if (e == 0)
 		e = final_head(r, &o, buf, cap, &rest);
+	if (e == 0)
+		origin_worked(&r->http.url);
+	else
+		origin_failed(&r->http.url, e, *problem ? problem : err_text(e), probe);
 	if (e == 0 && r->response.status == 101)
 		return switched(r, &o, rest);
 	tunnel_unreserve(r->worker->tunnels);

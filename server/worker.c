@@ -12,6 +12,7 @@
 #include "../common/err.h"
 #include "../common/fd.h"
 #include "../common/log.h"
+#include "probe.h"
 #include "request.h"
 #include "tls.h"
 
@@ -127,6 +128,8 @@ static void tick(void *arg)
 	if (w->drain_stage == 0 && (stopping || (!conf()->foreground_worker && master_gone())))
 		drain_begin(w);
 	conns_sweep(w, w->drain_stage > 0);
+	if (w->drain_stage == 0)
+		probe_banned(w);
 	if (stopping == 2 || (w->drain_stage > 0 && (clock_mono() >= w->drain_deadline || (w->open == 0 && w->background == 0 && tunnels_open(w->tunnels) == 0))))
 		leave(w);
 }
@@ -181,6 +184,7 @@ static void open_fleet(struct worker *w)
 	if (!fleet_configured())
 		return;
 	w->spool = fleet_spool(w->chunks);
+	s3host_of(conf()->s3_endpoint, conf()->s3_bucket, conf()->s3_region, &w->s3_host);
 	const struct refill_options ro = { .bucket = w->fleet.bucket, .chunks = w->chunks, .fills = heritage.shared.fills, .spool = w->spool, .worker = w->index,
 	                                   .prefix = s->data_prefix, .depth = (unsigned)s->prefix_depth, .ahead = (unsigned)s->refill_ahead, .run = run_aside,
 	                                   .run_arg = w, .about_to_wait = about_to_wait, .about_arg = w };

@@ -7,6 +7,7 @@
 #include "../es/metadata.h"
 #include "../policy/judge.h"
 #include "../policy/rules.h"
+#include "../policy/s3host.h"
 #include "../s3/object.h"
 #include "../s3/refill.h"
 #include "conn.h"
@@ -23,6 +24,7 @@ struct worker {
 	struct httpc *httpc;
 	struct metadata *metadata;
 	struct chunks *chunks;
+	struct s3host s3_host;           /* what needs no proxy */
 	struct fleet fleet;              /* S3 and Elasticsearch; all NULL: a node on its own */
 	struct spool *spool;             /* NULL: the same, or it cannot be had: nothing is stored */
 	struct refill *refill;           /* NULL: the same */
@@ -35,7 +37,7 @@ struct worker {
 	pthread_mutex_t lock;
 	struct conn *free;               /* under lock */
 	_Atomic uint64_t parked;         /* connections, when they were last looked through */
-	_Atomic unsigned open, background;
+	_Atomic unsigned open, background, probes;
 	_Atomic bool blind;              /* the last lookup found no database: health says so until one succeeds */
 	int64_t accept_said;             /* mono; the polling thread's: when it was last said that accepting fails */
 	int drain_stage;                 /* the tick's own: 0 serving, 1 draining */

@@ -128,6 +128,53 @@ subtest 'variants' => sub {
 	is $origin->hits('/vary'), 3, 'three requests in all';
 };
 
+subtest 'several that match: the newest (RFC 9111 4.1)' => sub {
+	my $seq = 0;
+	for my $vary (undef, 'Accept-Language', undef, 'Accept-Language, Foo', 'Accept-Language') { # by turns under another name
+		my $body = 'answer ' . ++$seq;
+		$origin->set('/recent' => { cc => 'max-age=60', body => $body, defined $vary ? (vary => $vary) : () });
+		is get('/recent', '-H', 'Cache-Control: no-cache')->body, $body, "$body, " . (defined $vary ? "Vary: $vary" : 'without Vary');
+		ok wait_until(sub { my $r = get('/recent'); $r->hit && $r->body eq $body }, 5), '… is served from now on';
+	}
+};
+
+subtest 'Accept-Encoding as a set, by setting' => sub {
+	my $p = proxy(workers => 1, normalize_accept_encoding => 'true');
+	$origin->set('/coded-set' => { cc => 'max-age=60', vary => 'Accept-Encoding', body => 'x' });
+	for my $who ($p, $proxy) {
+		my $n = $origin->hits('/coded-set');
+		$who->curl('-H', "Accept-Encoding: $_", $origin->url('/coded-set')) for 'gzip, br', 'br;q=1.0, gzip;q=0.8, lzma', 'BR , x-gzip', 'identity';
+		is $origin->hits('/coded-set') - $n, $who == $p ? 2 : 4, $who == $p ? 'three ways to say the same are one variant, and none is another' : 'else they are as many as their words';
+		is $origin->last('/coded-set')->{headers}{'accept-encoding'}, 'identity', '… the origin sees it';
+	}
+	is +(grep { ($_->{headers}{'accept-encoding'} // '') eq 'br, gzip' } $origin->requests('/coded-set'))[0]->{headers}{'accept-encoding'}, 'br, gzip', '… in the order that is ours';
+	$p->stop;
+};
+
+subtest 'Cache-Status to the letter (its rules are rows of t/unit/policy_cachestatus.c)' => sub {
+	my $p = proxy(workers => 1, cache_status => 'all');
+	my sub status { my ($path, @args) = @_; $p->curl(@args, $origin->url($path))->header('cache-status') // '' }
+	$origin->set('/cs-stale' => { cc => 'max-age=0', body => 's', etag => '"s"', conditional => 1 }, '/cs-vary' => { cc => 'max-age=60', vary => 'Foo', body => 'v' },
+	             '/cs-fail' => { cc => 'max-age=0', body => 'f', etag => '"f"' });
+	is status('/cs-fresh'), 'passsage;fwd=uri-miss;fwd-status=200;stored', 'a miss';
+	like status('/cs-fresh'), qr/^passsage;hit;detail=object-store;ttl=(?:60|59|58)$/, 'a hit, and for how long yet';
+	wait_until(sub { status('/cs-fresh', '-H', 'Cache-Control: only-if-cached') =~ /hit/ }, 5, 'its commit');
+	like status('/cs-fresh', '-H', 'Cache-Control: no-cache'), qr/^passsage;fwd=request;fwd-status=200;stored$/, 'who wants it asked';
+	is status('/nostore'), 'passsage;fwd=uri-miss;fwd-status=200', 'what is not stored';
+	is status('/cs-fresh', '-d', 'x'), 'passsage;fwd=method;fwd-status=200', 'POST';
+	is status('/cs-vary'), 'passsage;fwd=uri-miss;fwd-status=200;stored', 'a first variant';
+	wait_until(sub { status('/cs-vary', '-H', 'Cache-Control: only-if-cached') =~ /hit/ }, 5, 'its commit');
+	is status('/cs-vary', '-H', 'Foo: 2'), 'passsage;fwd=vary-miss;fwd-status=200;stored', 'a second';
+	status($_) for qw(/cs-stale /cs-fail);
+	wait_until(sub { status($_, '-H', 'Cache-Control: only-if-cached, max-stale') =~ /hit/ }, 5, 'its commit') for qw(/cs-stale /cs-fail);
+	like status('/cs-stale'), qr/^passsage;fwd=stale;fwd-status=304;detail=object-store;ttl=0$/, 'what the origin confirmed';
+	$origin->set('/cs-fail' => { status => 503, body => 'no' });
+	like status('/cs-fail'), qr/^passsage;fwd=stale;fwd-status=503;detail=object-store;ttl=(?:0|-\d+)$/, 'what is served for an error';
+	is status('/cs-none', '-H', 'Cache-Control: only-if-cached'), 'passsage;detail=only_if_cached', 'what nobody was asked for';
+	is $p->curl('http://127.0.0.1:' . free_port() . '/')->header('cache-status'), 'passsage;fwd=uri-miss', 'what nobody answered';
+	$p->stop;
+};
+
 subtest 'ranges of what is stored' => sub {
 	get('/range');
 	for (['0-9', 0, 10], ['99990-', 99990, 10], ['-5', 99995, 5], ['50000-50999', 50000, 1000], ['99990-200000', 99990, 10], ['-200000', 0, 100000]) {
@@ -326,8 +373,11 @@ subtest 'the policies, forced by a header of the request' => sub {
 		['StaleIfError', 'fresh', 'ok', 'old', 0], ['StaleIfError', 'stale', 'ok', 'new', 1], ['StaleIfError', 'stale', 'same', 'old', 1],
 		['StaleIfError', 'stale', 500, 'old', 1], ['StaleIfError', 'stale', 404, 'old', 1], ['StaleIfError', 'stale', 403, 'old', 1],
 		['NoRefresh', 'fresh', 'ok', 'old', 0], ['NoRefresh', 'stale', 'ok', 'old', 0], ['NoRefresh', 'stale', 500, 'old', 0], ['NoRefresh', 'stale', 404, 'old', 0],
+		['NoRefresh', 'fresh', 500, 'old', 0], ['NoRefresh', 'stale', 403, 'old', 0], ['Standard', 'fresh', 500, 'old', 0], ['StaleIfError', 'fresh', 404, 'old', 0],
 		['AlwaysUpstream', 'fresh', 'ok', 'new', 1], ['AlwaysUpstream', 'stale', 'ok', 'new', 1], ['AlwaysUpstream', 'fresh', 404, 'gone', 1],
-		['NoCache', 'fresh', 'ok', 'new', 1], ['NoCache', 'stale', 500, 'broken', 1],
+		['AlwaysUpstream', 'stale', 404, 'gone', 1], ['AlwaysUpstream', 'stale', 403, 'no', 1],
+		['AlwaysUpstream', 'fresh', 500, 'old', 1], ['AlwaysUpstream', 'stale', 500, 'old', 1], # section 0: what it keeps is the fallback
+		['NoCache', 'stale', 'ok', 'new', 1], ['NoCache', 'fresh', 404, 'gone', 1], ['NoCache', 'fresh', 'ok', 'new', 1], ['NoCache', 'stale', 500, 'broken', 1],
 	) {
 		my ($policy, $stored, $next, $want, $asked) = @$row;
 		my $path = '/policy' . ++$seq;
@@ -356,12 +406,39 @@ subtest 'the policies, forced by a header of the request' => sub {
 	$committed->('/policy-head');
 	ok ask('AlwaysUpstream', '/policy-head', '-I')->hit, '… and HEAD of what is fresh (2.3)';
 	ok !ask('AlwaysUpstream', '/policy-head')->hit, '… but no GET';
+	for (['Standard', 1], ['StaleIfError', 1], ['NoRefresh', 1], ['AlwaysUpstream', 1], ['NoCache', 0]) { # 2.3
+		my ($policy, $hit) = @$_;
+		is ask($policy, '/policy-head', '-I')->hit, $hit, "HEAD of what is fresh, $policy: " . ($hit ? 'from the cache' : 'asked');
+	}
+	$origin->set('/policy-head-stale' => { cc => 'max-age=0', body => 'x', etag => '"1"' });
+	ask('Standard', '/policy-head-stale');
+	wait_until(sub { ask('NoRefresh', '/policy-head-stale')->hit }, 5, 'its commit');
+	for my $policy (qw(Standard StaleIfError NoRefresh AlwaysUpstream NoCache)) {
+		my $n = $origin->hits('/policy-head-stale');
+		is ask($policy, '/policy-head-stale', '-I')->header('etag'), '"1"', "HEAD of what is stale, $policy";
+		is $origin->hits('/policy-head-stale') - $n, 1, '… the origin is asked';
+		is $origin->last('/policy-head-stale')->{method}, 'HEAD', '… with HEAD';
+	}
+	my $mortal = origin('/x' => { cc => 'max-age=60', body => 'alive' });
+	my @always = ('-H', 'X-Passsage-Policy: AlwaysUpstream', $mortal->url('/x'));
+	$p->curl(@always);
+	wait_until(sub { $p->curl('-H', 'Cache-Control: only-if-cached', $mortal->url('/x'))->status == 200 }, 5, 'its commit');
+	$mortal->stop;
+	is $p->curl(@always)->body, 'alive', 'AlwaysUpstream, the origin away: what it kept';
 	$origin->set('/policy-nc' => { cc => 'max-age=0', body => 'x' });
 	ask('NoRefresh', '/policy-nc');
 	ok ask('NoRefresh', '/policy-nc', '-H', 'Cache-Control: no-cache')->hit, 'NoRefresh: no wish of the client counts (2.2)';
 	is ask('What', '/policy-nc')->header('x-proxy-policy'), 'Standard', 'an unknown name: the usual rules';
 	is ask(' norefresh ', '/policy-nc')->header('x-proxy-policy'), 'NoRefresh', 'names are trimmed, and case does not matter';
 	is get('/policy-nc', '-H', 'X-Passsage-Policy: NoCache')->header('x-proxy-policy'), 'Standard', 'without the option the header is ignored';
+	for my $proxy_of ($p, $proxy) {
+		my $on = $proxy_of == $p ? 'allowed' : 'ignored';
+		for (['GET', '/policy-sent'], ['HEAD', '/policy-sent-head'], ['POST', '/policy-sent-post']) {
+			my ($method, $path) = @$_;
+			$proxy_of->curl('-H', 'X-Passsage-Policy: NoRefresh', $method eq 'POST' ? ('-d', 'x') : $method eq 'HEAD' ? '-I' : (), $origin->url("$path?$on"));
+			is $origin->last("$path?$on")->{headers}{'x-passsage-policy'}, undef, "$method: the header goes no further, $on";
+		}
+	}
 	is $p->curl($origin->url('/some.deb'))->header('x-proxy-policy'), 'StaleIfError', 'a built-in rule';
 	is ask('Standard', '/some.deb')->header('x-proxy-policy'), 'Standard', '… which the header overrides';
 };

@@ -1,6 +1,6 @@
 /* A request's way: forward only, and each step says where it may go. STEP(name, legal successors, text)
  * The loop in request.c is the only place that moves it; each step is step_<name>.c or a part of the file that its text names. */
-STEP(route,   TO(plan) | TO(tunnel) | TO(deliver),                 "our own pages, tunnels, loops, Max-Forwards; or a request to answer")
+STEP(route,   TO(plan) | TO(tunnel) | TO(deliver),                 "our own pages, tunnels, loops, Max-Forwards, PURGE; or a request to answer")
 STEP(plan,    TO(lookup) | TO(pass) | TO(deliver),                 "rules: policy, timeouts, cache key")
 STEP(lookup,  TO(judge) | TO(pass) | TO(deliver),                  "metadata of what is stored, the variant selected")
 STEP(judge,   TO(open) | TO(obtain) | TO(pass) | TO(deliver),      "the verdict on it (policy/judge.h)")

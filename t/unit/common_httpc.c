@@ -242,6 +242,15 @@ play(struct conn *c, const char *path, const char *head)
 			return CLOSE;
 		return reply_text(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nonce", KEEP);
 	}
+	if (strcmp(path, "/drip") == 0) { /* 20 bytes in half a second */
+		reply_text(c, "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n", KEEP);
+		for (int i = 0; i < 20; i++) {
+			nap_ms(25);
+			if (reply_text(c, "x", KEEP) != KEEP)
+				break;
+		}
+		return KEEP;
+	}
 	if (strncmp(path, "/slow", 5) == 0) {
 		nap_ms(30);
 		return reply_text(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nslow", KEEP);
@@ -818,6 +827,44 @@ test_failures(void)
 }
 
 static void
+test_limits(void)
+{
+	static const struct { const char *path; int64_t total, speed, stretch; int r, end; const char *why, *problem; } rows[] = {
+		{ "/drip", 0, 0, 0, 0, 0, "a trickle, without limits", "" },
+		{ "/drip", 200, 0, 0, 0, -ERR_ORIGIN_TIMEOUT, "a total limit ends it, though bytes come all the time", "longer than it may in all" },
+		{ "/drip", 20000, 0, 0, 0, 0, "… one that is long enough does not", "" },
+		{ "/silent", 150, 0, 0, -ERR_ORIGIN_TIMEOUT, -ERR_ORIGIN_TIMEOUT, "a total limit, without an answer", "longer than it may in all" },
+		{ "/drip", 0, 1000, 200, 0, -ERR_ORIGIN_TIMEOUT, "a low-speed limit ends it", "more slowly" },
+		{ "/drip", 0, 5, 200, 0, 0, "… one that is low enough does not", "" },
+		{ "/length", 0, 1000000, 200, 0, 0, "nor is there one for what is shorter than its stretch", "" },
+		{ "/head", 0, 1000000, 200, 0, 0, "or has no body", "" },
+	};
+	struct reply o;
+	struct xfer *x;
+	char url[128];
+	for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
+		snprintf(url, sizeof url, "http://127.0.0.1:%u%s", origin.port, rows[i].path);
+		struct httpc_request q = { .method = i == 7 ? STR("HEAD") : STR("GET"), .url = str_c(url), .body_length = -1, .connect_timeout_ms = 5000,
+		                           .total_timeout_ms = rows[i].total, .low_speed = rows[i].speed, .low_speed_ms = rows[i].stretch };
+		if (httpc_begin(engine, &q, &x) < 0)
+			continue;
+		take_reply(&x, &o);
+		is_int(o.r, rows[i].r, "%s", rows[i].why);
+		is_int(o.end, rows[i].end, "… its end");
+		ok(!*rows[i].problem ? !o.problem[0] : strstr(o.problem, rows[i].problem) != NULL, "… in words: %s", o.problem);
+		arena_fini(&o.a);
+	}
+	snprintf(url, sizeof url, "http://127.0.0.1:%u/big", origin.port);
+	struct httpc_request q = { .method = STR("GET"), .url = str_c(url), .body_length = -1, .low_speed = 100000, .low_speed_ms = 200, .buffer = 65536 };
+	if (httpc_begin(engine, &q, &x) == 0) {
+		nap_ms(700);
+		take_reply(&x, &o);
+		is_int(o.end, 0, "what the caller holds up is not the origin's slowness: %s", o.problem);
+		arena_fini(&o.a);
+	}
+}
+
+static void
 test_idle(void)
 {
 	struct reply o;
@@ -963,6 +1010,7 @@ main(void)
 	test_crowd();
 	test_cancel();
 	test_failures();
+	test_limits();
 	httpc_stop(&engine);
 	ok(engine == NULL, "the engine stops");
 	test_idle();

@@ -871,6 +871,56 @@ test_speed(void)
 	clean();
 }
 
+static bool
+is_even(void *arg, const struct meta *m)
+{
+	++*(unsigned *)arg;
+	return !(m->content_size % 2);
+}
+
+static bool
+is_there(struct metadata *m, struct str id)
+{
+	struct meta got;
+	return get1(m, id, &got) == 0;
+}
+
+static void
+test_purge(void)
+{
+	struct metadata *m = open_plain(), *reader;
+	struct meta doc;
+	const char *const ids[] = { "https/x.test/aa", "https/x.test/aa+1", "https/x.test/aa+2", "https/x.test/aa+part", "https/x.test/_vary/aa", "https/x.test/ab",
+	                            "https/x.test/aa0" };
+	for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+		make(&a, &doc, "x", (unsigned)i);
+		doc.id = str_c(ids[i]);
+		if (strstr(ids[i], "_vary"))
+			doc.doc_type = STR("vary_index");
+		metadata_store(m, &doc);
+	}
+	metadata_open(&reader, &(struct metadata_options){ .dir = dir, .map_size = 64 * MiB });
+	is_int(metadata_purge(reader, STR("https/x.test/aa"), STR("https/x.test/_vary/aa")), -ERR_GONE, "who only reads cannot purge");
+	is_int(metadata_purge(m, STR("https/x.test/aa"), STR("https/x.test/_vary/aa")), 4, "the document, two variants and a part are purged");
+	for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
+		ok(is_there(reader, str_c(ids[i])) == (i > 4), "%s is %s", ids[i], i > 4 ? "still there" : "gone for every reader at once");
+	is_int(metadata_purge(m, STR("https/x.test/aa"), STR("https/x.test/_vary/aa")), 0, "once more: there is nothing");
+	is_int(metadata_purge(m, STR("https/x.test/ab"), STR("https/x.test/_vary/ab")), 1, "without variants");
+	metadata_purge(m, STR("https/x.test/aa0"), STR("none"));
+
+	for (unsigned i = 0; i < 1000; i++) /* more than a queue, or a snapshot of the walk, holds */
+		metadata_store_then(m, (const struct meta *const[]){ (make(&a, &doc, "many", i), &doc) }, 1, NULL, NULL);
+	metadata_flush(m);
+	unsigned seen = 0;
+	is_int(metadata_purge_if(m, is_even, &seen), 500, "every other one of a thousand");
+	is_int(seen, 1000, "... each was asked about");
+	is_int(metadata_count(reader), 500, "... and half of them are gone");
+	is_int(metadata_purge_if(m, is_even, &seen), 0, "once more: none is left");
+	metadata_close(&reader);
+	metadata_close(&m);
+	clean();
+}
+
 int
 main(void)
 {
@@ -886,6 +936,7 @@ main(void)
 	test_touch();
 	test_invalidate();
 	test_later();
+	test_purge();
 	test_outbox();
 	test_full();
 	test_full_disk();

@@ -141,6 +141,20 @@ main(void)
 		headers_add(&one, STR("c"), (struct str){ large, sizeof large });
 		ok(vary_selects(STR("c"), vary_request_plain(&a, STR("c"), &one), &one), "a long value is compared as it is");
 	}
+	/* RFC 9111 4.1, by setting: Accept-Encoding as a set */
+	static const struct { const char *sent, *normal; } codings[] = {
+		{ "gzip", "gzip" }, { "gzip, deflate, br, zstd", "br, deflate, gzip, zstd" }, { "br;q=1.0, GZIP;q=0.8", "br, gzip" }, { "x-gzip", "gzip" },
+		{ "gzip;q=0, br", "br" }, { "gzip;q=0", "identity" }, { "identity", "identity" }, { "", "identity" }, { "lzma, sdch", "identity" }, { "gzip, lzma", "gzip" },
+		{ "gzip, *", NULL }, { "*;q=0", NULL }, { "identity;q=0, gzip", NULL }, { "gzip;q=2", NULL }, { "gzip;level=3", NULL }, { NULL, NULL },
+	};
+	for (unsigned i = 0; i < sizeof(codings) / sizeof(*codings); i++) {
+		struct headers one;
+		headers_init(&one, &a);
+		if (codings[i].sent)
+			headers_add(&one, STR("Accept-Encoding"), str_c(codings[i].sent));
+		struct str got = vary_accept_encoding(&a, &one);
+		is_str(got.p ? got : STR("(as it is)"), codings[i].normal ? str_c(codings[i].normal) : STR("(as it is)"), "Accept-Encoding: %s", codings[i].sent ? codings[i].sent : "(none)");
+	}
 	/* Content-Language: the answer in the language that is wanted most of all */
 	static const struct { const char *stored_for, *in, *asks; bool yes; } language[] = {
 		{ "en, de", "de", "fr;q=0.5, de;q=1.0", true }, { "en, de", "de", "fr, de", false }, { "en, de", "de", "fr, de;q=0.5", false },

@@ -4,7 +4,7 @@
 #include "../../common/clock.h"
 #include "../../policy/freshness.h"
 #include "../../policy/hostsuffix.h"
-#include "../../policy/netrange.h"
+#include "../../common/netrange.h"
 #include "../../policy/rulefile.h"
 #include <limits.h>
 #include <stdlib.h>
@@ -51,14 +51,17 @@ plan_of(const struct ruleset *set, const char *url, const char *asker)
 
 static const char rules[] =
 	"include_defaults = \"behind\"; default_policy = \"alwaysupstream\";\n"
-	"rules = ( { type = \"Suffix\"; match = \".bin\"; policy = \"NoRefresh\"; timeouts = { connect = 1.5; read = 0; }; forced_swr_seconds = 60; },\n"
+	"rules = ( { type = \"Suffix\"; match = \".bin\"; policy = \"NoRefresh\"; timeouts = { connect = 1.5; read = 0; total = 60; low_speed = 1000; low_speed_time = 2.5; }; forced_swr_seconds = 60; },\n"
 	"{ type = \"suffix\"; match = \"&z=1\"; with_query = true; policy = \"NoCache\"; },\n"
 	"{ type = \"Prefix\"; match = [ \"http://p/\", \"HTTP://p/long/\" ]; policy = \"NoCache\"; },\n"
 	"{ type = \"HostPrefix\"; match = \"npm.\"; policy = \"StaleIfError\"; },\n"
 	"{ type = \"HostContains\"; match = \"corp\"; exclude = \"guest\"; policy = \"NoCache\"; },\n"
 	"{ type = \"HostSuffix\"; match = [ \"Example.org\", \"*.wild.net\", \".dot.net\" ]; policy = \"StaleIfError\"; },\n"
 	"{ type = \"HostSuffix\"; match = \"deep.example.org\"; policy = \"NoCache\"; },\n"
-	"{ type = \"PathContains\"; match = \"/Snap/\"; policy = \"Standard\"; },\n"
+	"{ type = \"PathContains\"; match = \"/Snap/\"; policy = \"Standard\"; timeouts = { total = 0; low_speed = 0; }; },\n"
+	"{ type = \"PathContains\"; match = \"corner.net/in\"; policy = \"Standard\"; },\n"
+	"{ type = \"PathContains\"; match = \"https://sub.net/\"; policy = \"Standard\"; },\n"
+	"{ type = \"UrlContains\"; match = \"anywhere\"; policy = \"Standard\"; },\n"
 	"{ type = \"Regex\"; match = \"/v[0-9]+\\\\.tgz$\"; policy = \"NoRefresh\"; },\n"
 	"{ type = \"Method\"; match = \"HEAD\"; policy = \"Standard\"; },\n"
 	"{ type = \"Header\"; name = \"X-Mode\"; equals = \"Fast\"; policy = \"NoRefresh\"; },\n"
@@ -85,6 +88,18 @@ static const struct { const char *url, *asker, *rule; } matched[] = {
 	{ "http://x.wild.net/", NULL, "HostSuffix *.wild.net" },
 	{ "http://dot.net/", NULL, "HostSuffix .dot.net" },
 	{ "http://o/x/snap/y", NULL, "PathContains /Snap/" },
+	{ "http://o/snap/", NULL, "PathContains /Snap/" },
+	{ "http://o/y?x=/snap/", NULL, "default" },                       /* a path rule matches the path … */
+	{ "http://o/snap?/", NULL, "default" },
+	{ "http://corner.net/in/x", NULL, "PathContains corner.net/in" }, /* … or across its border with the host */
+	{ "https://a.Corner.net/In", NULL, "PathContains corner.net/in" },
+	{ "http://o/corner.net/inner", NULL, "PathContains corner.net/in" },
+	{ "http://corner.net/out?corner.net/in", NULL, "default" },
+	{ "https://sub.net/x", NULL, "PathContains https://sub.net/" },
+	{ "http://sub.net/x", NULL, "default" },
+	{ "http://o/x?https://sub.net/", NULL, "default" },
+	{ "http://o/?anywhere", NULL, "UrlContains anywhere" },
+	{ "http://anywhere/", NULL, "UrlContains anywhere" },
 	{ "http://o/V12.TGZ", NULL, "Regex /v[0-9]+\\.tgz$" },
 	{ "http://o/v.tgz", NULL, "default" },
 	{ "http://o/", "HEAD", "Method HEAD" },
@@ -132,7 +147,7 @@ static const struct { const char *text, *problem; } bad[] = {
 	{ "rules = { };", "f:1: rules: must be a list of groups: ( { ... }, { ... } )" },
 	{ "rules = ( 1 );", "f:1: rules: must be a list of groups: ( { ... }, { ... } )" },
 	{ "rules = (\n{ match = \"x\"; policy = \"NoCache\"; } );", "f:2: a rule has no type: must be type = \"...\";" },
-	{ "rules = ( { type = \"Pfx\"; } );", "f:1: type = Pfx: must be one of Prefix, Suffix, HostPrefix, HostContains, HostSuffix, PathContains, Regex, Method, Header, Client" },
+	{ "rules = ( { type = \"Pfx\"; } );", "f:1: type = Pfx: must be one of Prefix, Suffix, HostPrefix, HostContains, HostSuffix, PathContains, UrlContains, Regex, Method, Header, Client" },
 	{ "rules = ( { type = \"Prefix\"; match = \"x\"; } );", "f:1: a rule has no policy: must be policy = \"...\";" },
 	{ "rules = ( { type = \"Prefix\"; match = \"x\";\npolicy = \"No\"; } );", "f:2: policy = No: must be NoCache, NoRefresh, Standard, StaleIfError or AlwaysUpstream" },
 	{ "rules = ( { type = \"Prefix\"; policy = \"NoCache\"; } );", "f:1: a rule has no match: must be match = \"...\";" },
@@ -143,7 +158,8 @@ static const struct { const char *text, *problem; } bad[] = {
 	{ "rules = ( { type = \"Prefix\"; policy = \"NoCache\"; match = \"x\"; exclude = \"y\"; } );", "f:1: exclude: a rule of this type does not have it: it has type match policy timeouts forced_swr_seconds" },
 	{ "rules = ( { type = \"Prefix\"; policy = \"NoCache\"; match = \"x\"; timeouts = 5; } );", "f:1: timeouts: must be a group: { connect = 10; read = 60; }" },
 	{ "rules = ( { type = \"Prefix\"; policy = \"NoCache\"; match = \"x\"; timeouts = { read = -1; }; } );", "f:1: read: must be seconds, 0 (no limit) to 86400; fractions are allowed" },
-	{ "rules = ( { type = \"Prefix\"; policy = \"NoCache\"; match = \"x\"; timeouts = { total = 1; }; } );", "f:1: total: timeouts does not have it: it has connect read" },
+	{ "rules = ( { type = \"Prefix\"; policy = \"NoCache\"; match = \"x\"; timeouts = { write = 1; }; } );", "f:1: write: timeouts does not have it: it has connect read total low_speed low_speed_time" },
+	{ "rules = ( { type = \"Prefix\"; policy = \"NoCache\"; match = \"x\"; timeouts = { low_speed = 1.5; }; } );", "f:1: low_speed: must be a whole number from 0 to 2147483647" },
 	{ "rules = ( { type = \"Prefix\"; policy = \"NoCache\"; match = \"x\"; forced_swr_seconds = 0.5; } );", "f:1: forced_swr_seconds: must be a whole number from 0 to 316224000" },
 	{ "rules = ( { type = \"Prefix\"; policy = \"NoCache\"; match = \"x\"; forced_swr_seconds = 5000000000; } );", "f:1: forced_swr_seconds: must be a whole number from 0 to 316224000" },
 	{ "rules = ( { type = \"Suffix\"; policy = \"NoCache\"; match = \"x\"; with_query = 1; } );", "f:1: with_query: must be true or false" },
@@ -153,7 +169,7 @@ static const struct { const char *text, *problem; } bad[] = {
 	{ "rules = ( { type = \"Header\"; policy = \"NoCache\"; equals = \"x\"; } );", "f:1: a Header rule has no name: must be name = \"...\";" },
 	{ "rules = ( { type = \"Header\"; policy = \"NoCache\"; name = \"x\"; equals = \"x\"; contains = \"y\"; } );", "f:1: a Header rule must have one of equals, contains and matches (a regular expression)" },
 	{ "rules = ( { type = \"Header\"; policy = \"NoCache\"; name = \"x\"; matches = \"[\"; } );", "f:1: HeaderMatches [: missing terminating ] for character class at offset 1" },
-	{ "key_rules = ( { type = \"Suffix\"; match = \"x\"; rewrite = \"y\"; } );", "f:1: type = Suffix: must be one of Prefix, HostContains, PathContains, Regex" },
+	{ "key_rules = ( { type = \"Suffix\"; match = \"x\"; rewrite = \"y\"; } );", "f:1: type = Suffix: must be one of Prefix, HostContains, PathContains, UrlContains, Regex" },
 	{ "key_rules = ( { type = \"Regex\"; match = \"x\"; } );", "f:1: a key rule has no rewrite: must be rewrite = \"...\";" },
 	{ "key_rules = ( { type = \"Regex\"; match = \"x(y)\"; rewrite = \"$2\"; } );", "f:1: rewrite $2: refers to $2, which the pattern does not have: it has $0 to $1" },
 	{ "key_rules = ( { type = \"Regex\"; match = \"x(y)\"; rewrite = \"a${b}\"; } );", "f:1: rewrite a${b}: refers to $b, which the pattern does not have: it has $0 to $1" },
@@ -185,6 +201,9 @@ main(void)
 		is_str(str_c(plan_of(set, matched[i].url, matched[i].asker).rule), str_c(matched[i].rule), "%s %s", matched[i].url, matched[i].asker ? matched[i].asker : "");
 	struct plan p = plan_of(set, "http://o/a.bin", NULL);
 	ok(p.policy == POLICY_NoRefresh && p.connect_timeout_ms == 1500 && p.read_timeout_ms == 0 && p.forced_swr_s == 60, "policy, timeouts, forced SWR");
+	ok(p.limits.total_ms == 60000 && p.limits.low_speed == 1000 && p.limits.low_speed_ms == 2500, "total and low-speed limits");
+	p = plan_of(set, "http://o/snap/", NULL);
+	ok(p.limits.total_ms == NO_LIMIT && p.limits.low_speed == NO_LIMIT && p.limits.low_speed_ms == 0, "0 is none, and what is not said is the setting's");
 	p = plan_of(set, "http://o/", NULL);
 	ok(p.policy == POLICY_AlwaysUpstream && p.connect_timeout_ms == -1 && p.forced_swr_s == -1, "default_policy, where no rule matches");
 	ruleset_free(&set);

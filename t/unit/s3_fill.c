@@ -827,6 +827,89 @@ speed(void)
 	arena_fini(&a);
 }
 
+/* --- what is purged, or overtaken, while it grows --- */
+
+static void
+outdated(void)
+{
+	struct str ids[] = { STR("https/a.test/1"), STR("https/a.test/1+v"), STR("https/a.test/2"), STR("http/b.test/3") };
+	static const struct { const char *what; bool changes[4]; } rows[] = {
+		{ "id https/a.test/1", { true, true, false, false } },
+		{ "id https/a.test/1+other", { true, true, false, false } },
+		{ "host a.test", { true, true, true, false } },
+		{ "host b.test", { false, false, false, true } },
+		{ "all", { true, true, true, true } },
+	};
+	struct fill *w[4], *r;
+	uint64_t version[4];
+	struct arena a;
+	struct str manifest, head;
+	int64_t total;
+
+	arena_init(&a);
+	for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+		struct str what = str_c(rows[k].what);
+		bool may = true, joined = true, changed = true;
+		for (unsigned i = 0; i < 4; i++) {
+			version[i] = fill_version(table, ids[i]);
+			is_int(fill_claim(table, store, ids[i], 0, CHUNK, &w[i]), FILL_WRITER, "%.*s is being fetched", STRP(ids[i]));
+		}
+		str_cut(&what, ' ');
+		if (str_starts(str_c(rows[k].what), STR("id")))
+			fill_outdate(table, what);
+		else if (what.n)
+			fill_outdate_host(table, what);
+		else
+			fill_outdate_all(table);
+		for (unsigned i = 0; i < 4; i++) {
+			changed &= (fill_version(table, ids[i]) != version[i]) == rows[k].changes[i];
+			may &= fill_may_store(w[i], version[i]) != rows[k].changes[i];
+			enum fill_claim c = fill_claim(table, store, ids[i], 1, CHUNK, &r);
+			joined &= c == (rows[k].changes[i] ? FILL_WRITER : FILL_READER);
+			if (c == FILL_WRITER)
+				fill_fail(&r, -ERR_AGAIN, 0);
+			else if (c == FILL_READER)
+				fill_leave(&r);
+		}
+		ok(changed, "%s outdates what it names", rows[k].what);
+		ok(may, "... which may not be stored, while all else may");
+		ok(joined, "... nor be joined");
+		for (unsigned i = 0; i < 4; i++)
+			fill_fail(&w[i], -ERR_AGAIN, 0);
+	}
+
+	version[0] = fill_version(table, ids[0]);
+	fill_claim(table, store, ids[1], 0, CHUNK, &w[0]);
+	fill_claim(table, store, ids[1], 1, CHUNK, &r);
+	fill_head(w[0], STR("the head"), 100);
+	fill_append(w[0], bytes, 50);
+	ok(fill_growing(table, ids[0]) && !fill_growing(table, ids[2]), "one can see that it grows");
+	fill_outdate(table, ids[0]);
+	ok(!fill_growing(table, ids[0]), "... not once it is outdated");
+	is_int(fill_append(w[0], bytes + 50, 50), 0, "... but it goes on");
+	is_int(fill_seal(w[0], &a, &manifest), 0, "... to its end");
+	ok(!fill_may_store(w[0], version[0]), "... at which it may not be stored");
+	ok(!fill_storing(table, ids[0]), "... and nobody waits for that");
+	is_int(fill_wait_head(r, 0, &a, &head, &total), 0, "who reads it");
+	is_int(read_all(r, 0, 4096, 0), 100, "... gets all of it");
+	fill_done(&w[0]);
+	fill_leave(&r);
+
+	version[0] = fill_version(table, ids[0]);
+	fill_claim(table, store, ids[0], 0, CHUNK, &w[0]);
+	fill_head(w[0], STR("the head"), 0);
+	fill_seal(w[0], &a, &manifest);
+	ok(fill_may_store(w[0], version[0]), "one that is on its way into the database");
+	ok(!fill_storing(table, ids[0]), "... matters only to whom it was before");
+	fill_outdate(table, ids[0]);
+	ok(fill_storing(table, ids[0]) && fill_storing(table, STR_NONE), "... and that waits for it");
+	ok(!fill_storing(table, ids[2]), "... not who is after another one");
+	fill_done(&w[0]);
+	ok(!fill_storing(table, STR_NONE), "... until it is there");
+	is_int(fill_active(table), 0, "nothing is left behind");
+	arena_fini(&a);
+}
+
 int
 main(void)
 {
@@ -844,6 +927,7 @@ main(void)
 	for (size_t i = 0; i < sizeof failures / sizeof *failures; i++)
 		degraded(failures[i].what, failures[i].limit, failures[i].n, failures[i].known, failures[i].readers);
 	relay_rules();
+	outdated();
 	small_disk();
 	nameless();
 	names();

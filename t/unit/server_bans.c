@@ -59,7 +59,8 @@ static void list(void *arg, const struct ban *ban)
 }
 
 #define A "http://a.test/"
-/* Each row happens after those above it, in ms. f failure, p failure of the probe, s success, a asks, l the probe ends without a word. Then:
+/* Each row happens after those above it, in ms. f failure, p failure of the probe, s success, a asks, l the probe ends without a word, d is one
+ * due in the background, m it was mute. Then:
  * does a failure begin a ban, a success end one? The answer to the question. Is it down? */
 static const struct { int64_t at; char what; int result; bool down; const char *why; } life[] = {
 	{ 0,      'a', BANS_GO,    false, "nothing is known" },
@@ -68,17 +69,28 @@ static const struct { int64_t at; char what; int result; bool down; const char *
 	{ 12000,  's', false,      false, "a success between them" },
 	{ 13000,  'f', false,      false, "… makes the next the first" },
 	{ 14000,  'f', true,       true,  "two in a short while are one, for 5 s" },
-	{ 14000,  'a', BANS_PROBE, true,  "one may go there" },
-	{ 14001,  'a', BANS_DOWN,  true,  "… the others not" },
+	{ 14000,  'a', BANS_DOWN,  true,  "nobody goes there while it lasts" },
 	{ 14002,  'f', false,      true,  "who was there before fails too, which is nothing new" },
-	{ 14003,  'a', BANS_DOWN,  true,  "… and no probe's end" },
-	{ 14004,  'p', false,      true,  "the probe fails within the ban: no longer one" },
-	{ 14005,  'a', BANS_PROBE, true,  "… and the next may" },
-	{ 14006,  'l', 0,          true,  "whose client leaves" },
-	{ 14007,  'a', BANS_PROBE, true,  "… so another does" },
+	{ 14999,  'd', false,      true,  "the background waits for a second" },
+	{ 15000,  'd', true,       true,  "… then it probes" },
+	{ 15001,  'd', false,      true,  "… once at a time" },
+	{ 15004,  'p', false,      true,  "the probe fails within the ban: nothing new either" },
+	{ 16003,  'd', false,      true,  "the next is due a second later" },
+	{ 16004,  'd', true,       true,  "… which it is" },
+	{ 16005,  'l', 0,          true,  "it ends, and nothing is known" },
+	{ 16006,  'd', true,       true,  "… so another does it" },
+	{ 18500,  'p', false,      true,  "it fails, too" },
+	{ 18999,  'd', false,      true,  "not before the ban's end" },
+	{ 19000,  'd', true,       true,  "… but at it" },
 	{ 19500,  'p', true,       true,  "the probe fails after the ban's end: 10 s more" },
-	{ 29499,  'a', BANS_PROBE, true,  "… which end" },
+	{ 21499,  'd', false,      true,  "now every two seconds" },
+	{ 21500,  'd', true,       true,  "… after two" },
+	{ 21501,  'm', 0,          true,  "it gets no answer, which says nothing" },
+	{ 29498,  'd', false,      true,  "… so there is no other" },
+	{ 29499,  'a', BANS_DOWN,  true,  "until the ban's end" },
+	{ 29500,  'a', BANS_PROBE, true,  "… a request finds out" },
 	{ 29501,  'a', BANS_DOWN,  true,  "while somebody is at it, nobody else goes" },
+	{ 29501,  'd', false,      true,  "nor does the background" },
 	{ 29502,  's', true,       false, "he comes through: all may" },
 	{ 29503,  'a', BANS_GO,    false, "… at once" },
 	{ 29504,  'f', false,      false, "… and all begins anew" },
@@ -92,6 +104,7 @@ static const struct { int64_t at; char what; int result; bool down; const char *
 	{ 190000, 'f', true,       true,  "160 s" },
 	{ 350100, 'f', true,       true,  "320 s" },
 	{ 670200, 'f', true,       true,  "600 s, not 640" },
+	{ 1270200, 'd', false,     true,  "nobody has wanted anything of it for ten minutes: it is not probed" },
 	{ 1270201, 'a', BANS_PROBE, true, "… which end" },
 	{ 1330200, 'a', BANS_DOWN, true,  "a probe that takes long" },
 	{ 1330202, 'a', BANS_PROBE, true, "… is forgotten after a minute: its worker may be dead" },
@@ -166,6 +179,7 @@ int main(void)
 	b = bans_init(shm_map(bans_size()));
 	for (unsigned i = 0; i < sizeof life / sizeof *life; i++) {
 		int got = 0;
+		struct ban due;
 		struct url u = url_of(A);
 		switch (life[i].what) {
 		case 'f': got = fails(A, false, life[i].at); break;
@@ -173,6 +187,8 @@ int main(void)
 		case 's': got = works(A); break;
 		case 'a': got = (int)asks(A, life[i].at); break;
 		case 'l': bans_left(b, &u); break;
+		case 'm': bans_mute(b, &u); break;
+		case 'd': got = bans_due(b, life[i].at, &due); break;
 		}
 		is_int(got, life[i].result, "%s", life[i].why);
 		is_int(down(A, life[i].at), life[i].down, "and %s", life[i].down ? "it is down" : "it is not down");
@@ -188,11 +204,33 @@ int main(void)
 	ok(bans_why(b, &u, 1001, &why) && why.err == -ERR_ORIGIN_CONNECT && why.left_ms == 4000 && why.times == 1 && !why.probed, "why, and for how long");
 	is_str(str_c(why.origin), STR("https://a.test:443"), "which origin");
 	is_str(str_c(why.problem), STR("refused"), "in words");
-	ok(asks("https://a.test/", 3) == BANS_PROBE && bans_why(b, &u, 4, &why) && why.probed, "and whether somebody is at it");
+	ok(asks("https://a.test/", 5001) == BANS_PROBE && bans_why(b, &u, 5002, &why) && why.probed, "and whether somebody is at it");
 	bans_each(b, 1001, list, (listed = 0, NULL));
 	ok(listed == 1 && last.left_ms == 4000 && strcmp(last.origin, why.origin) == 0, "the list says the same");
 	is_int(bans_count(b, 2), 1, "one is down");
 	is_int(bans_count(b, 20000), 0, "later none");
+
+	static const struct { const char *what; unsigned n; } lifts[] = {
+		{ "c.test", 0 }, { "test", 0 }, { "http://b.test", 0 }, { "http://b.test:80", 1 }, { "B.test", 1 }, { "::1", 1 }, { "", 1 }, { "", 0 } };
+	fresh();
+	for (int i = 0; i < 2; i++)
+		fails("http://b.test/", false, 0), fails("https://b.test/", false, 0), fails("http://[::1]:81/", false, 0), fails("http://a.test/", false, 0);
+	for (unsigned i = 0; i < sizeof lifts / sizeof *lifts; i++)
+		is_int(bans_lift(b, str_c(lifts[i].what)), lifts[i].n, "lifting %s", *lifts[i].what ? lifts[i].what : "all");
+	is_int(bans_count(b, 1), 0, "leaves none");
+	ok(asks("http://b.test/", 1) == BANS_GO && !fails("http://b.test/", false, 1), "... and what was before is forgotten");
+
+	fresh();
+	for (int i = 0; i < 2; i++) {
+		fails("http://one.test/", false, i);
+		fails("http://[::1]:8080/", false, 10 + i);
+	}
+	ok(bans_due(b, 2000, &why) && strcmp(why.origin, "http://one.test:80") == 0, "of several the one that has waited longest is due");
+	ok(bans_due(b, 2000, &why) && strcmp(why.origin, "http://[::1]:8080") == 0, "then the next");
+	ok(!bans_due(b, 2000, &why), "then none");
+	u = url_of(why.origin);
+	ok(bans_worked(b, &u, &why), "its name is a URL's beginning, by which it is found again");
+	u = url_of("https://a.test/");
 
 	char text[400];
 	memset(text, 'a', sizeof text);

@@ -1,0 +1,98 @@
+/* cmd_get.c - passsage get: which document answers a request is asked like everything else; its bytes are then read from the state directory,
+ * whether an instance runs or not. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sysexits.h>
+#include <unistd.h>
+#include "../common/clock.h"
+#include "../common/err.h"
+#include "../common/fd.h"
+#include "../common/log.h"
+#include "../common/settings.h"
+#include "../s3/object.h"
+#include "cmd.h"
+
+#define PIECE (1024 * 1024)
+
+static void put(int fd, const char *name, const void *p, size_t n)
+{
+	if (fd_write_all(fd, p, n) < 0)
+		die(EX_IOERR, "%s: %s", name, strerror(errno));
+}
+
+static void put_head(int fd, const char *name, const struct meta *m, struct arena *a)
+{
+	struct page_text t = { .arena = a };
+	struct str reason = m->reason.n > 0 ? m->reason : str_c(http_reason((int)m->status));
+	page_add(&t, arena_printf(a, "HTTP/1.%d %d %.*s\r\n", m->minor == 0 ? 0 : 1, (int)m->status, STRP(reason)));
+	for (unsigned i = 0; i < m->headers.n; i++)
+		page_add(&t, arena_printf(a, "%.*s: %.*s\r\n", STRP(m->headers.v[i].name), STRP(m->headers.v[i].value)));
+	page_addz(&t, "\r\n");
+	put(fd, name, t.p, t.n);
+}
+
+static void put_body(int fd, const char *name, const struct cmd_place *place, const struct meta *m)
+{
+	struct object *o;
+	const void *p;
+	int64_t n;
+	int e = object_open(&o, place->chunks, NULL, m->manifest);
+	if (e < 0)
+		die(EX_DATAERR, "%.*s: its body cannot be read: %s", STRP(m->url), err_text(e));
+	for (uint64_t at = 0; (n = object_read(o, at, PIECE, &p, NEVER)) != 0; at += (uint64_t)n) {
+		if (n < 0)
+			die(EX_DATAERR, "%.*s: its body breaks off after %llu bytes: %s", STRP(m->url), (unsigned long long)at, err_text((int)n));
+		put(fd, name, p, (size_t)n);
+	}
+	object_close(&o);
+}
+
+int cmd_get(int argc, char **argv)
+{
+	enum { HEAD, BOTH, FILE_NAME, FIELD };
+	static const struct cmd_option options[] = { [HEAD] = { 0, "head", false }, [BOTH] = { 'i', NULL, false }, [FILE_NAME] = { 'o', NULL, true }, [FIELD] = { 'H', "header", true } };
+	struct cmd_words w = { argc, argv, 0, NULL, false };
+	struct cmd_question q;
+	const char *file = NULL;
+	bool head = false, body = true;
+	unsigned urls = 0;
+	question_begin(&q, "/debug/stored");
+	for (int o; (o = cmd_next(&w, options, 4)) != WORDS_END;) {
+		head |= o == HEAD || o == BOTH;
+		body &= o != HEAD;
+		if (o == FILE_NAME)
+			file = w.value;
+		else if (o == FIELD)
+			question_add(&q, "header", w.value);
+		else if (o == WORDS_WORD && ++urls == 1)
+			question_add(&q, "url", w.value);
+	}
+	if (urls != 1)
+		cmd_refuse(argv[0], urls == 0 ? "get what? A URL is missing" : "one URL at a time");
+
+	struct cmd_place place = { 0 };
+	struct meta m;
+	struct str said;
+	bool found;
+	int status = question_ask(&q, "GET", &said);
+	if (status != 200) {
+		fprintf(stderr, "passsage: %.*s", STRP(said));
+		return status == 404 ? 1 : status == 400 ? EX_USAGE : EX_UNAVAILABLE;
+	}
+	int fd = file != NULL && strcmp(file, "-") != 0 ? open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666) : 1;
+	const char *name = file != NULL ? file : "standard output";
+	if (fd < 0)
+		die(EX_CANTCREAT, "%s: %s", name, strerror(errno));
+	const struct str id = str_upto(said, said.n - 1); /* a line */
+	cmd_state(&place, false);
+	if (metadata_get(place.metadata, &id, 1, &q.arena, &m, &found) != 1)
+		die(EX_TEMPFAIL, "%.*s: it went away just now", STRP(id));
+	if (head)
+		put_head(fd, name, &m, &q.arena);
+	if (body)
+		put_body(fd, name, &place, &m);
+	if (fd != 1 && close(fd) < 0)
+		die(EX_IOERR, "%s: %s", name, strerror(errno));
+	cmd_state_close(&place);
+	return 0;
+}

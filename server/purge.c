@@ -1,0 +1,194 @@
+/* purge.c - see purge.h */
+#include "purge.h"
+#include "../common/counters.h"
+#include "../common/err.h"
+#include "../common/log.h"
+#include "passthrough.h"
+#include "request.h"
+#include "worker.h"
+
+const char *const purge_names[PURGE_KINDS] = { [PURGE_URL] = "url", [PURGE_PREFIX] = "prefix", [PURGE_HOST] = "host", [PURGE_ALL] = "all" };
+
+static bool is_pattern(struct str host) { return str_has(host, STR("*")) || str_has(host, STR("/")) || str_starts(host, STR(".")); }
+
+static bool host_valid(struct str host)
+{
+	for (size_t i = 0; i < host.n; i++)
+		if ((unsigned char)host.p[i] <= ' ' || host.p[i] == '@' || host.p[i] == 0x7f)
+			return false;
+	return host.n > 0 && !str_has(host, STR("//"));
+}
+
+int purge_parse(struct arena *a, enum purge_kind kind, struct str text, struct purge *p, const char **problem)
+{
+	*p = (struct purge){ .kind = kind, .text = kind == PURGE_HOST ? arena_lower(a, text) : STR_NONE };
+	*problem = NULL;
+	switch (kind) {
+	case PURGE_URL:
+		if (url_parse(a, text, &p->url) < 0)
+			*problem = "must be a URL such as https://example.com/a.deb";
+		break;
+	case PURGE_PREFIX:
+		if (text.n > PURGE_PREFIX_MAX)
+			*problem = "must be at most 512 bytes: no more is known of a stored URL";
+		else if (url_parse(a, text, &p->url) < 0)
+			*problem = "must be the beginning of URLs, with its host: https://example.com/dists/";
+		break;
+	case PURGE_HOST:
+		if (!host_valid(text))
+			*problem = "must be a host such as example.com, *.example.com or 192.0.2.7, without scheme, port and path";
+		break;
+	case PURGE_ALL:
+	case PURGE_KINDS:
+		break;
+	}
+	return *problem == NULL ? 0 : -ERR_BAD_REQUEST;
+}
+
+static struct str path_of(const struct url *u) /* and query: views into text, as are host, path and query */
+{
+	return (struct str){ u->path.p, (size_t)(u->text.p + u->text.n - u->path.p) };
+}
+
+static bool has_prefix(const struct purge *p, struct str text, struct arena *scratch)
+{
+	struct url u;
+	return url_parse(scratch, text, &u) == 0 && url_same_origin(&u, &p->url) && str_starts(path_of(&u), path_of(&p->url));
+}
+
+static bool has_host(const struct purge *p, struct str host)
+{
+	const char *pattern = p->text.p;
+	const struct str_list one = { &pattern, 1 };
+	return passthrough_matches(&one, host);
+}
+
+bool purge_covers(const struct purge *p, const struct meta *m, struct arena *scratch)
+{
+	struct str rest = m->id, host;
+	struct url u;
+	switch (p->kind) {
+	case PURGE_PREFIX:
+		return has_prefix(p, m->url, scratch);
+	case PURGE_HOST: /* of the key, scheme/host/…, or of the URL, when a key rule has given it another */
+		str_cut(&rest, '/');
+		host = str_cut(&rest, '/');
+		return has_host(p, host) || (m->url.n > 0 && url_parse(scratch, m->url, &u) == 0 && has_host(p, u.host));
+	case PURGE_ALL:
+		return true;
+	case PURGE_URL:
+	case PURGE_KINDS:
+		break;
+	}
+	return false;
+}
+
+/* ---- doing it */
+
+bool purge_outdate(struct fill_table *t, struct str id)
+{
+	const struct timespec nap = { 0, COMMIT_NAP_MS * 1000000 };
+	fill_outdate(t, id);
+	for (int i = 0; i < COMMIT_NAPS; i++) {
+		if (!fill_storing(t, id))
+			return i > 0;
+		nanosleep(&nap, NULL);
+	}
+	return true;
+}
+
+/* Fills know their key's host, which is the URL's unless there are key rules. */
+static void outdate_many(const struct purge *p, struct fill_table *t, const struct ruleset *rules)
+{
+	const struct timespec nap = { 0, COMMIT_NAP_MS * 1000000 };
+	struct arena a;
+	arena_init(&a);
+	if (ruleset_rewrites(rules) || p->kind == PURGE_ALL || (p->kind == PURGE_HOST && is_pattern(p->text)))
+		fill_outdate_all(t);
+	else
+		fill_outdate_host(t, p->kind == PURGE_HOST ? p->text : arena_lower(&a, p->url.host));
+	arena_fini(&a);
+	for (int i = 0; i < COMMIT_NAPS && fill_storing(t, STR_NONE); i++)
+		nanosleep(&nap, NULL);
+}
+
+struct covering { const struct purge *purge; struct arena scratch; };
+
+static bool covers(void *arg, const struct meta *m)
+{
+	struct covering *c = arg;
+	arena_reset(&c->scratch);
+	return purge_covers(c->purge, m, &c->scratch);
+}
+
+static int64_t purge_url(const struct purge *p, struct fill_table *fills, struct metadata *m, const struct ruleset *rules)
+{
+	struct str key, id, vary_id;
+	struct arena a;
+	arena_init(&a);
+	ruleset_keys(rules, &p->url, &a, &key, &id, &vary_id);
+	if (fills != NULL)
+		purge_outdate(fills, id);
+	int64_t n = metadata_purge(m, id, vary_id);
+	arena_fini(&a);
+	return n;
+}
+
+int64_t purge_run(const struct purge *p, struct fill_table *fills, struct metadata *m, const struct ruleset *rules)
+{
+	int64_t n;
+	if (p->kind == PURGE_URL)
+		n = purge_url(p, fills, m, rules);
+	else {
+		struct covering c = { .purge = p };
+		arena_init(&c.scratch);
+		if (fills != NULL)
+			outdate_many(p, fills, rules);
+		n = metadata_purge_if(m, covers, &c);
+		arena_fini(&c.scratch);
+	}
+	if (n > 0)
+		count_add(COUNT_purged, (uint64_t)n);
+	return n;
+}
+
+/* ---- the method */
+
+static bool may_purge(const struct request *r)
+{
+	const struct range_list *from = &conf()->purge_from;
+	struct in6_addr client;
+	conn_client(r->conn, &client);
+	for (unsigned i = 0; i < from->n; i++)
+		if (netrange_has(&from->v[i], &client))
+			return true;
+	return false;
+}
+
+static void say(struct request *r, int status, const char *text)
+{
+	struct page p;
+	struct page_text t = { .arena = r->arena };
+	page_addz(&t, text);
+	page_finish(&p, status, STR("text/plain; charset=utf-8"), &t);
+	request_answer(r, &p);
+}
+
+void purge_answer(struct request *r)
+{
+	const struct purge p = { .kind = PURGE_URL, .url = r->http.url };
+	char text[64];
+	r->reason = REASON_purge;
+	if (!may_purge(r)) {
+		say(r, 403, "PURGE is not allowed from this address (setting cache.purge_from)\n");
+		return;
+	}
+	pool_blocking(r->worker->pool);
+	int64_t n = purge_run(&p, heritage.shared.fills, r->worker->metadata, atomic_load(&r->worker->rules));
+	if (n < 0) {
+		request_error(r, -ERR_BUSY, "the metadata database cannot be written");
+		return;
+	}
+	snprintf(text, sizeof text, "%lld removed\n", (long long)n);
+	say(r, n > 0 ? 200 : 404, text);
+}
