@@ -31,11 +31,10 @@ use Socket ();
 use Time::HiRes 'time', 'sleep';
 
 my $json = JSON::PP->new->canonical->latin1;
-my $seq = 0;
 
 sub start {
 	my ($class, %o) = @_;
-	my $dir = Lab::lab_dir() . '/fault.' . ++$seq;
+	my $dir = Lab::lab_dir() . '/fault.' . ++$Lab::seq;
 	mkdir $dir, 0755 or die "$dir: $!";
 	my $listen = listen_on(0) or die "listen: $@";
 	my $self = bless { dir => $dir, kind => $o{kind}, to => $o{to}, port => $listen->sockport, owner => $$, version => 0 }, $class;

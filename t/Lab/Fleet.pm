@@ -13,27 +13,70 @@ use Exporter 'import';
 use File::Find 'find';
 use File::Path 'remove_tree';
 use HTTP::Tiny;
+use IO::Handle;
 use JSON::PP;
 use Lab;
 use Lab::Fault;
 use Lab::Old;
+use POSIX ();
 use Test::More;
 use Time::HiRes 'time', 'sleep';
 
-our @EXPORT = qw(fleet json files trial);
+our @EXPORT = qw(fleet json files trial trials_at_once run_trials);
 our ($KEY, $SECRET, $REGION) = qw(testkey testsecret us-east-1);
 my $coder = JSON::PP->new->canonical->utf8;
 sub json { ref $_[0] ? $coder->encode($_[0]) : $coder->decode($_[0]) }
 sub files { my ($dir) = @_; my @f; find({ no_chdir => 1, wanted => sub { push @f, $File::Find::name if -f } }, $dir) if -d $dir; @f = sort @f; return @f }
-# A subtest; for work on some of a file: ONLY='S3 down,variants' runs those alone whose names have one of these.
+# A subtest; for work on some of a file: ONLY='S3 down,variants' runs those alone whose names have one of these. After trials_at_once(n) they are
+# gathered, and run_trials runs them n at a time, each in a process of its own: most of their time they wait for something.
+my ($at_once, @gathered);
+sub trials_at_once { ($at_once) = @_ }
 sub trial {
 	my ($name, $code) = @_;
 	my @only = split /,/, $ENV{ONLY} // '';
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	return subtest $name => $code if !@only || grep { index($name, $_) >= 0 } @only;
+	return if @only && !grep { index($name, $_) >= 0 } @only;
+	return subtest $name => $code if !$at_once;
+	push @gathered, { name => $name, code => $code };
+}
+sub run_trials {
+	my @todo = @gathered;
+	my %running;
+	@gathered = ();
+	while (@todo || %running) {
+		while (@todo && keys %running < $at_once) {
+			my $t = shift @todo;
+			my $n = ++$Lab::seq;
+			$t->{out} = lab_dir() . "/trial.$n";
+			$t->{begun} = time;
+			my $pid = fork // die "fork: $!";
+			if (!$pid) {
+				$Lab::seq = 1000 * $n; # names of its own
+				my $b = Test::More->builder;
+				$b->reset;
+				open my $out, '>', $t->{out} or POSIX::_exit(1);
+				$out->autoflush(1);
+				$b->output($out);
+				$b->failure_output($out);
+				$b->todo_output($out);
+				eval { subtest $t->{name} => $t->{code}; 1 } or do { print $out "not ok - died: $@" };
+				$b->done_testing;
+				exit($b->is_passing ? 0 : 1);
+			}
+			$running{$pid} = $t;
+		}
+		my $pid = waitpid -1, 0;
+		my $t = delete $running{$pid} or next; # another child of ours
+		my $status = $? >> 8 || $?;
+		my $said = slurp($t->{out}) // '';
+		note $said;
+		my $good = $status == 0 && $said !~ /^\s*not ok/m && $said =~ /^ok 1/m;
+		ok $good, sprintf '%s (%.1f s)', $t->{name}, time - $t->{begun};
+		if ($good) { diag $1 while $said =~ /^ *# (FIGURE .*)/mg }
+		else { diag join "\n", grep { !/^\s*ok / } split /\n/, $said }
+	}
 }
 my $ua = HTTP::Tiny->new(timeout => 30 * slow());
-my $seq = 0;
 
 sub fleet {
 	my $scripts = shared_dir() . '/servers';
@@ -90,7 +133,7 @@ sub go_on { my ($self, $what) = @_; kill 'CONT', $self->{$what}{pid} }
 # ---- a bucket and an index
 sub realm {
 	my ($self, %o) = @_;
-	my $name = 'realm' . ++$seq;
+	my $name = 'realm' . ++$Lab::seq;
 	my $r = bless { fleet => $self, bucket => $name, index => "passsage_$name", name => $name }, 'Lab::Fleet::Realm';
 	my ($s, $body) = $r->s3_request('PUT', '');
 	die "bucket $name: $s $body" unless $s == 200;
@@ -184,7 +227,7 @@ use Lab;
 use Time::HiRes 'time';
 use Test::More;
 our @ISA = ('Lab::Proxy');
-sub spooled { my ($p) = @_; grep { !m{/failed/} } Lab::Fleet::files($p->state_dir . '/spool') } # what S3 does not have yet
+sub spooled { my ($p) = @_; grep { !m{/(?:failed|doubt)/} } Lab::Fleet::files($p->state_dir . '/spool') } # what S3 does not have yet
 sub given_up { my ($p) = @_; Lab::Fleet::files($p->state_dir . '/spool/failed') }
 sub waiting { my ($p) = @_; my $m = $p->metrics; $m->{spool_entries} + $m->{outbox_entries} } # what S3 or Elasticsearch does not have yet
 sub drained { # all that is stored here is in S3 and Elasticsearch. The counts are the uploader's, who may not have looked yet: three times nothing is nothing
