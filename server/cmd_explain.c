@@ -280,7 +280,7 @@ static void about_chunks(struct facts *f, const struct cmd_place *place, struct 
 		here += there;
 		chunk_name(&id, name);
 		if (i < CHUNKS_SHOWN)
-			list_add(&l, "chunk", arena_printf(f->t.arena, "%s %s", name, there ? "here" : "missing"));
+			list_add(&l, "chunk", arena_printf(f->t.arena, "%s %s", name, there ? "here" : fleet_configured() ? "in S3" : "missing"));
 	}
 	list_end(&l);
 	fact_n(f, "chunks here", here, "");
@@ -412,6 +412,7 @@ static int find(const struct cmd_place *place, struct request *r, struct worker 
 	struct str fetch_id;
 	w->metadata = place->metadata;
 	w->chunks = place->chunks;
+	w->shared_documents = fleet_has_es();
 	r->worker = w;
 	r->started = clock_wall();
 	headers_strip_hop_by_hop(&r->http.headers);
