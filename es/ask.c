@@ -71,6 +71,8 @@ import_run(struct recorder *r, MDB_txn *txn, struct note *note)
 
 	if (rc && rc != MDB_NOTFOUND)
 		return rc;
+	if (event_covers(txn, recorder_dbi(r, MIRROR_EVENTS), i->meta.id, i->meta.stored_at)) /* it came in between */
+		return 0;
 	if (rc == 0) {
 		arena_init(&scratch);
 		if (meta_decode((struct str){ data.mv_data, data.mv_size }, &scratch, &local) == 0)
@@ -139,6 +141,20 @@ struct asked {
 	bool news;
 };
 
+/* Has this node purged it, and Elasticsearch not heard of that yet? */
+static bool
+withdrawn(struct metadata *m, const struct meta *meta)
+{
+	MDB_txn *txn;
+	bool yes;
+
+	if (metadata_begin(m, &txn) < 0)
+		return false;
+	yes = event_covers(txn, mirror_dbi(m->mirror, MIRROR_EVENTS), meta->id, meta->stored_at);
+	mirror_read_end(m->mirror, txn);
+	return yes;
+}
+
 static void
 take(void *arg, unsigned i, const struct document *d)
 {
@@ -150,7 +166,7 @@ take(void *arg, unsigned i, const struct document *d)
 		note_absent(a->metadata, d->id, clock_mono());
 		return;
 	}
-	if (!metadata_newer(&meta, a->found[at] ? &a->metas[at] : NULL))
+	if (!metadata_newer(&meta, a->found[at] ? &a->metas[at] : NULL) || withdrawn(a->metadata, &meta))
 		return;
 	metadata_import(a->metadata, &meta);
 	a->metas[at] = meta;

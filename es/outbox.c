@@ -176,6 +176,22 @@ event_settle(MDB_txn *txn, MDB_dbi dbi, uint64_t number)
 	return delete(txn, dbi, (MDB_val){ sizeof number, &number });
 }
 
+bool
+event_covers(MDB_txn *txn, MDB_dbi dbi, struct str id, int64_t stored_at)
+{
+	struct event e;
+	uint64_t after = 0;
+	unsigned seen = 0;
+
+	while (event_next(txn, dbi, after, &e) == 0) {
+		bool about = str_eq(id, e.id) || (str_starts(id, e.id) && id.p[e.id.n] == '+');
+		if (++seen > EVENTS_LOOKED || (about && stored_at <= e.at))
+			return true;
+		after = e.number;
+	}
+	return false;
+}
+
 /* --- times of last use, state ------------------------------------------------------------------------------------------------ */
 
 int

@@ -29,6 +29,10 @@ int event_put(MDB_txn *, MDB_dbi, const struct event *);                    /* n
 #define EVENTS_MAX 1000000 /* some 150 MB; a purge of a larger cache than that is better done by a new index */
 int event_next(MDB_txn *, MDB_dbi, uint64_t after, struct event *);         /* 0: the first. MDB_NOTFOUND at the end */
 int event_settle(MDB_txn *, MDB_dbi, uint64_t number);
+/* Does one that waits say that what was stored under this id (or a variant of its id) at that time is gone or not to be used? true also
+ * when more wait than are worth looking through on a request's way. */
+bool event_covers(MDB_txn *, MDB_dbi, struct str id, int64_t stored_at);
+#define EVENTS_LOOKED 1024
 
 int used_put(MDB_txn *, MDB_dbi, struct str id, int64_t at);                /* above USED_MAX ids: dropped and counted */
 #define USED_MAX 500000

@@ -338,6 +338,17 @@ test_purge(void)
 	ok(!(j = doc("https/example.com/p3+v1")), "and delete these in Elasticsearch");
 	ok(drain(&A) == 0 && drain(&B) == 0, "all events are settled");
 
+	/* between a purge and its delivery Elasticsearch still has the document */
+	both_have("https/example.com/p6", now - 60000);
+	both_have("https/example.com/p6+v1", now - 60000);
+	metadata_withdraw(A.m, STR("https/example.com/p6"));
+	metadata_flush(A.m);
+	ok((j = doc("https/example.com/p6")), "a purge on its way: Elasticsearch has not heard of it");
+	json_decref(j);
+	ok(ask(&A, "https/example.com/p6", &got) <= 0 && ask(&A, "https/example.com/p6+v1", &got) <= 0, "it does not come back from there, nor its variants");
+	drain(&A);
+	ok(!(j = doc("https/example.com/p6")), "then it has");
+
 	/* what comes right after a purge is not hit by it */
 	both_have("https/example.com/p5", now - 60000);
 	metadata_withdraw(A.m, STR("https/example.com/p5"));
