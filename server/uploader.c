@@ -26,6 +26,7 @@
 #define CHECK_MS 5000              /* S3 and Elasticsearch are looked at so often … */
 #define CHECK_MOST_MS 3000         /* … and have so long to answer */
 
+#define COUNT_MS 100               /* what waits is counted so often: two reads of a header */
 #define SWEEP_MS (60 * 1000)       /* the spool is counted anew so often: what a killed process miscounted is right again */
 #define SWEEP_SOON_MS (15 * 1000)  /* … and so soon after the first time: what a crash left may have looked new then, for others tidied up, too */
 #define DEBRIS_MS (10 * 1000)      /* what nothing needs is left alone so long: its document may be about to be committed */
@@ -167,6 +168,14 @@ static uint64_t outbox(struct uploader *u)
 	return n;
 }
 
+/* The main thread may wait for Elasticsearch for seconds while workers go on committing: who looks at the metrics is to see that. */
+static void *count_main(void *arg)
+{
+	for (;; nap(COUNT_MS))
+		outbox(arg);
+	return NULL;
+}
+
 /* ---- life */
 
 static bool workers_alive(void)
@@ -192,9 +201,8 @@ static bool may_leave(struct uploader *u, int64_t deadline)
 static void step(struct uploader *u)
 {
 	const uint32_t seen = spool_news(u->spool);
-	outbox(u); /* before and after: who sees it empty may rely on it */
 	int64_t wait = drain_step(u->drain);
-	outbox(u);
+	outbox(u); /* at once, for who waits for an empty one */
 	if (wait > 0)
 		spool_wait(u->spool, seen, clock_mono() + (wait < WAIT_MS ? wait : WAIT_MS));
 }
@@ -229,6 +237,7 @@ int uploader_main(unsigned index)
 	if (!open_all(&u))
 		return 1;
 	thread(check_main, &u);
+	thread(count_main, &u);
 	if (u.follow != NULL) {
 		follow_step(u.follow); /* what was purged while we were away, before we publish anything */
 		thread(follow_main, &u);

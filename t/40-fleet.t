@@ -260,7 +260,7 @@ trial 'what is invalidated or purged on A is not served by B for longer than the
 		my $took = time - $t;
 		cmp_ok $took, '<', 5 * slow(), sprintf '… %.2f s later', $took;
 		diag sprintf '%s on A reached B after %.2f s (follow interval %s)', $what, $took, $o{elasticsearch_follow_interval};
-		wait_until(sub { $B->curl($url)->hit }, 5);
+		ok $B->stored($url), "… and stores it";
 		ok $B->drained, 'B tells';
 	}
 	version();

@@ -176,7 +176,7 @@ trial 'what is not whole or not well formed is fetched anew, for the same client
 	for my $path (sort keys %do) {
 		my $id = broken($path, $do{$path});
 		is_fetched($p, $path, $path);
-		ok wait_until(sub { $p->curl(url($path))->hit }, 10), '… and stored';
+		ok $p->stored(url($path)), '… and stored';
 		ok $p->drained, '… and shared';
 		my @bad = Lab::Old::complaints($id, $realm->doc($id));
 		is "@bad", '', '… as a sound document';
@@ -220,7 +220,7 @@ trial 'a stale document is confirmed, and keeps what we do not know' => sub {
 	$origin->set($path => { body => 'new bytes', cc => 'max-age=500', headers => ['Content-Type' => 'text/new'] });
 	($id, $doc) = Lab::Old::store($realm, url => url($path), body => 'old bytes', stored_at => $then, headers => { 'cache-control' => 'max-age=60', etag => '"gone"', expires => http_date($then), 'content-encoding' => 'x-thing', 'content-type' => 'text/x-old' }, fields => \%more);
 	is $p->curl(url($path))->body, 'new bytes', 'a stale document whose object has changed: the new bytes';
-	ok wait_until(sub { $p->curl(url($path))->hit }, 10) && $p->drained, '… stored and shared';
+	ok $p->stored(url($path)) && $p->drained, '… stored and shared';
 	$new = $realm->doc($id);
 	is $new->{headers}{$_}, undef, "… $_ of the old response did not survive in the new one's headers" for qw(etag expires content-encoding);
 	is $new->{headers}{'content-type'}, 'text/new', '… its own are there';
@@ -250,7 +250,7 @@ trial 'what we leave with --chunk-ids uuid, an old node could serve' => sub {
 	$o->set('/plain.txt?ae' => { body => 'plain', cc => 'max-age=600' });
 	my sub args { my ($path, $ae) = @_; (defined $ae ? ('-H', "Accept-Encoding: $ae") : (), $o->url($path)) }
 	my %body = map { my $r = $p->curl(args(@$_)); join(' ', map { $_ // '' } @$_[0, 1]) => $r->body } @requests;
-	for (@requests) { my @a = args(@$_); ok wait_until(sub { $p->curl(@a)->hit }, 10), "$_->[0] is stored" }
+	for (@requests) { my @a = args(@$_); my $url = pop @a; ok $p->stored($url, @a), "$_->[0] is stored" }
 	ok $p->drained, 'and shared';
 	my $docs = $realm->docs;
 	cmp_ok scalar(keys %$docs), '>=', 10, 'documents';

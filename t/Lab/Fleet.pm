@@ -230,13 +230,14 @@ our @ISA = ('Lab::Proxy');
 sub spooled { my ($p) = @_; grep { !m{/(?:failed|doubt)/} } Lab::Fleet::files($p->state_dir . '/spool') } # what S3 does not have yet
 sub given_up { my ($p) = @_; Lab::Fleet::files($p->state_dir . '/spool/failed') }
 sub waiting { my ($p) = @_; my $m = $p->metrics; $m->{spool_entries} + $m->{outbox_entries} } # what S3 or Elasticsearch does not have yet
-sub drained { # all that is stored here is in S3 and Elasticsearch. The counts are the uploader's, who may not have looked yet: three times nothing is nothing
+sub drained { # all that is stored here is in S3 and Elasticsearch. A fill is there until its document is committed; and the outbox's count is the
+	# uploader's, who may not have looked yet: three times nothing is nothing
 	my ($p, $seconds) = @_;
 	my ($none, $then) = (0, 0);
 	return Lab::wait_until(sub {
 		return if time < $then;
 		my $m = $p->metrics;
-		$none = defined $m->{outbox_entries} && defined $m->{spool_entries} && !$m->{outbox_entries} && !$m->{spool_entries} && !$p->spooled ? $none + 1 : 0;
+		$none = defined $m->{outbox_entries} && defined $m->{spool_entries} && !$m->{outbox_entries} && !$m->{spool_entries} && !$m->{fills_active} && !$p->spooled ? $none + 1 : 0;
 		$then = time + 0.1;
 		return $none >= 3;
 	}, $seconds // 30, 'an empty spool and outbox');
