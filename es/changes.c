@@ -126,7 +126,7 @@ dropped_until(const struct meta *m, int64_t asked)
 }
 
 static int
-drop(struct recorder *r, MDB_txn *txn, struct str id, int64_t asked)
+drop(struct recorder *r, MDB_txn *txn, struct str id, int64_t asked, int64_t seen)
 {
 	MDB_val key = val(id), data;
 	struct meta meta = { .stored_at = 0 };
@@ -135,8 +135,12 @@ drop(struct recorder *r, MDB_txn *txn, struct str id, int64_t asked)
 	if (rc)
 		return rc == MDB_NOTFOUND ? 0 : rc;
 	arena_reset(&r->scratch);
-	if (change_is_shared(r, id) && meta_decode((struct str){ data.mv_data, data.mv_size }, &r->scratch, &meta) == 0)
-		rc = tell_others(r, txn, id, EVENT_GONE, dropped_until(&meta, asked), false);
+	if (meta_decode((struct str){ data.mv_data, data.mv_size }, &r->scratch, &meta) == 0) {
+		if (seen && meta.stored_at > seen)
+			return 0; /* another has come since */
+		if (change_is_shared(r, id))
+			rc = tell_others(r, txn, id, EVENT_GONE, dropped_until(&meta, asked), false);
+	}
 	return rc ? rc : recorder_drop(r, txn, id);
 }
 
@@ -244,7 +248,7 @@ change_apply(struct recorder *r, MDB_txn *txn, struct note *note)
 {
 	switch (note->kind) {
 	case NOTE_STORE:      return store(r, txn, note);
-	case NOTE_DROP:       return drop(r, txn, note->id[0], note->at);
+	case NOTE_DROP:       return drop(r, txn, note->id[0], note->at, note->seen);
 	case NOTE_FORGET:     return forget(r, txn, note->id[0]);
 	case NOTE_PURGE:      return purge(r, txn, note->id[0]);
 	case NOTE_WITHDRAW:

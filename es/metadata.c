@@ -241,15 +241,28 @@ metadata_store_then(struct metadata *m, const struct meta *const metas[], unsign
 }
 
 static void
-later(struct metadata *m, enum note_kind kind, struct str id)
+later_seen(struct metadata *m, enum note_kind kind, struct str id, int64_t seen)
 {
 	if (!metadata_is_key(id) || !metadata_writable(m))
 		return;
 	struct later *l = later_new(m, kind, 1);
 	l->note.id[0] = arena_dup(&l->arena, id);
 	l->note.at = clock_wall();
+	l->note.seen = seen;
 	l->note.then = later_done;
 	recorder_post(m->recorder, &l->note);
+}
+
+static void
+later(struct metadata *m, enum note_kind kind, struct str id)
+{
+	later_seen(m, kind, id, 0);
+}
+
+void
+metadata_drop_seen_later(struct metadata *m, const struct meta *seen)
+{
+	later_seen(m, NOTE_DROP, seen->id, seen->stored_at);
 }
 
 void

@@ -65,6 +65,7 @@ int64_t metadata_purge(struct metadata *, struct str id, struct str vary_id);
 typedef bool metadata_covers_f(void *arg, const struct meta *);
 int64_t metadata_purge_if(struct metadata *, metadata_covers_f *, void *arg);
 void metadata_drop_later(struct metadata *, struct str id);             /* drop and invalidate, and nobody waits */
+void metadata_drop_seen_later(struct metadata *, const struct meta *);  /* this version (stored_at) or an older one: a newer one stays */
 void metadata_invalidate_later(struct metadata *, struct str id);
 void metadata_flush(struct metadata *);                                 /* waits for all that is queued */
 /* The same without waiting: then is called as for metadata_store_then, when all that was queued before it is committed (or has failed). */

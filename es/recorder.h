@@ -24,6 +24,7 @@ struct note {
 	char from[MIRROR_KEY_MAX], reached[MIRROR_KEY_MAX]; /* this round's start, the next one's; n 0: the start, the end */
 	size_t from_n, reached_n;
 	int64_t at;               /* wall ms, when it was asked for */
+	int64_t seen;             /* NOTE_DROP: only what was stored (stored_at) until then; 0: whatever is there */
 	bool heard;               /* another node asked for it: only for what was stored until at */
 	/* NOTE_RUN: whatever else is to be done in a transaction. LMDB's codes. May run more than once: a transaction that fails is tried again */
 	int (*run)(struct recorder *, MDB_txn *, struct note *);

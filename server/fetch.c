@@ -359,7 +359,7 @@ static int begin_storing(const struct fetch_ask *ask, struct fill **fill, struct
 	*x = NULL;
 	out->reader = fill_reader(j->fill);
 	if (part != NULL && (r = append_part(j, part)) < 0) {
-		metadata_drop_later(j->worker->metadata, ask->part->id);
+		metadata_drop_seen_later(j->worker->metadata, ask->part);
 		body_failed(j, r);
 		return 0;
 	}

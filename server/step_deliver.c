@@ -382,7 +382,7 @@ enum req_step step_deliver(struct request *r)
 			snprintf(r->problem, sizeof r->problem, "%s", r->xfer != NULL && *httpc_problem(r->xfer) ? httpc_problem(r->xfer) : err_text(e));
 		}
 		if ((e == -ERR_NOT_FOUND || e == -ERR_CORRUPT) && r->cached && r->object != NULL) /* its bytes are nowhere any more: the next request fetches it anew */
-			metadata_drop_later(r->worker->metadata, r->meta.id);
+			metadata_drop_seen_later(r->worker->metadata, &r->meta);
 		r->broken = true;
 		if (d.length < 0 && !d.chunked) /* HTTP/1.0: to its client a clean end would be the body's */
 			conn_breaks(r->conn);

@@ -267,7 +267,7 @@ int request_serve_stored(struct request *r)
 		if (e < 0) {
 			if (e == -ERR_NOT_FOUND || e == -ERR_CORRUPT) { /* else it is us (no descriptors or memory just now), or S3 is away */
 				count(COUNT_corrupt);
-				metadata_drop_later(r->worker->metadata, r->stored.id);
+				metadata_drop_seen_later(r->worker->metadata, &r->stored);
 			}
 			r->has_stored = false;
 			r->asked = true; /* Elasticsearch would say the same */

@@ -138,6 +138,15 @@ test_basics(void)
 	metadata_store(m, &meta);
 	ok(get1(m, id, &got) == 0 && got.status == 404, "storing again replaces");
 	is_int(metadata_count(m), 3, "documents are counted");
+	struct meta older = meta;
+	older.stored_at--;
+	metadata_drop_seen_later(m, &older);
+	metadata_flush(m);
+	ok(get1(m, id, &got) == 0 && got.status == 404, "who has seen an older one does not drop what came since");
+	metadata_drop_seen_later(m, &meta);
+	metadata_flush(m);
+	is_int(get1(m, id, &got), -ERR_NOT_FOUND, "but the one that it has seen");
+	metadata_store(m, &meta);
 	is_int(metadata_drop(m, id), 0, "a document is dropped");
 	is_int(get1(m, id, &got), -ERR_NOT_FOUND, "and is gone");
 	is_int(metadata_drop(m, id), 0, "dropping what is not there is no error");
