@@ -24,6 +24,7 @@ use Time::HiRes 'time', 'sleep';
 
 our @EXPORT = qw(fleet json files trial trials_at_once run_trials);
 our ($KEY, $SECRET, $REGION) = qw(testkey testsecret us-east-1);
+our @fleets;
 my $coder = JSON::PP->new->canonical->utf8;
 sub json { ref $_[0] ? $coder->encode($_[0]) : $coder->decode($_[0]) }
 sub files { my ($dir) = @_; my @f; find({ no_chdir => 1, wanted => sub { push @f, $File::Find::name if -f } }, $dir) if -d $dir; @f = sort @f; return @f }
@@ -104,6 +105,7 @@ sub fleet {
 		die "$what-start.sh failed: $said";
 	}
 	$_->{url} = "http://127.0.0.1:$_->{port}" for @$self{qw(s3 es)};
+	push @fleets, $self;
 	return $self;
 }
 sub adopt { # the watchdog gets to know the servers' process groups
@@ -127,6 +129,8 @@ sub stop {
 	}
 }
 sub DESTROY { $_[0]->stop }
+# The nodes first, for they want to tell; then the servers; the folders go last (File::Temp's END is older than ours)
+END { my $was = $?; $_->DESTROY for grep { defined } @Lab::proxies; $_->stop for @fleets; $? = $was }
 sub pause { my ($self, $what) = @_; kill 'STOP', $self->{$what}{pid} } # the real server itself
 sub go_on { my ($self, $what) = @_; kill 'CONT', $self->{$what}{pid} }
 
