@@ -4,6 +4,7 @@
 #include "settings_file.h"
 #include "err.h"
 #include "log.h"
+#include "url.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -462,6 +463,7 @@ offer_from_file(void *generation, const struct row *r, struct given given)
 }
 
 static const char *state_dir_default; /* found at the start, for the user changes */
+static const char *region_default = "us-west-2";
 
 static struct generation *
 read_all(void)
@@ -477,6 +479,11 @@ read_all(void)
 			offer(g, &rows[i], from_option[i]);
 	if (!*g->s.state_dir && state_dir_default)
 		g->s.state_dir = state_dir_default;
+	/* behaviour.md 1.1: as the old system had them */
+	if (!*g->s.s3_region)
+		g->s.s3_region = region_default;
+	if (!*g->s.s3_bucket && *g->s.s3_endpoint)
+		g->s.s3_bucket = "proxy-cache";
 	return g;
 }
 
@@ -510,10 +517,71 @@ check_characters(const struct generation *g, enum row_id id, const char *value, 
 	}
 }
 
+/* "http[s]://host[:port][/base]", with or without user:password@ (which is cut out: the rest must be a URL). */
+static bool
+is_base_url(const char *text, bool with_user)
+{
+	struct arena a;
+	struct url u;
+	struct str all = str_c(text), rest = str_starts(all, STR("https://")) ? str_from(all, 8) : str_from(all, 7);
+	size_t host = all.n - rest.n, authority = 0;
+	bool good;
+	if (!str_starts(all, STR("http://")) && !str_starts(all, STR("https://")))
+		return false;
+	while (authority < rest.n && rest.p[authority] != '/')
+		authority++;
+	for (size_t i = authority; with_user && i > 0; i--)
+		if (rest.p[i - 1] == '@') {
+			rest = str_from(rest, i);
+			break;
+		}
+	arena_init(&a);
+	good = url_parse(&a, arena_printf(&a, "%.*s%.*s", (int)host, all.p, STRP(rest)), &u) == 0 && u.query.p == NULL;
+	arena_fini(&a);
+	return good;
+}
+
+/* Bodies and metadata of a fleet. */
+static void
+check_fleet(const struct generation *g)
+{
+	const struct settings *s = &g->s;
+	const bool s3 = *s->s3_bucket;
+	if (*s->s3_endpoint && !is_base_url(s->s3_endpoint, false))
+		complain_value(&rows[ROW_s3_endpoint], given_of(g, ROW_s3_endpoint), "must be a URL such as http://s3.example.com:9000");
+	if (*s->object_store_url && !is_base_url(s->object_store_url, false))
+		complain_value(&rows[ROW_object_store_url], given_of(g, ROW_object_store_url), "must be a URL such as http://bodies.example.com/cache");
+	if (*s->object_store_url && !s3)
+		complain_value(&rows[ROW_object_store_url], given_of(g, ROW_object_store_url), "needs s3.bucket beside it, where bodies are written");
+	check_characters(g, ROW_s3_bucket, s->s3_bucket, ".-_", "must be a bucket's name: letters, digits, dots, hyphens");
+	check_characters(g, ROW_s3_region, s->s3_region, "-", "must be a region such as eu-central-1");
+	if (*s->s3_access_key && !*s->s3_secret_key)
+		complain_value(&rows[ROW_s3_access_key], given_of(g, ROW_s3_access_key), "needs s3.secret_key beside it");
+	if (*s->s3_secret_key && !*s->s3_access_key)
+		complain_value(&rows[ROW_s3_secret_key], given_of(g, ROW_s3_secret_key), "needs s3.access_key beside it");
+	check_characters(g, ROW_data_prefix, s->data_prefix, "/.-_", "must be letters, digits and / . - _");
+	if (*s->data_prefix == '/' || (*s->data_prefix && !str_ends(str_c(s->data_prefix), STR("/"))))
+		complain_value(&rows[ROW_data_prefix], given_of(g, ROW_data_prefix), "must begin with a name and end with /, as data/ does");
+	for (unsigned i = 0; i < s->es_urls.n; i++)
+		if (!is_base_url(s->es_urls.v[i], true)) {
+			complain_value(&rows[ROW_es_urls], given_of(g, ROW_es_urls), "must be URLs such as http://es.example.com:9200, comma-separated");
+			break;
+		}
+	if (s->es_urls.n > 0 && !s3)
+		complain_value(&rows[ROW_es_urls], given_of(g, ROW_es_urls),
+		               "needs s3.bucket or s3.endpoint beside it: else the fleet would know of bodies that are on one machine only");
+	check_characters(g, ROW_es_index, s->es_index, "-_.+", "must be the name of an index: letters, digits and - _ . +");
+	if (s->es_urls.n > 0 && (!*s->es_index || strchr("-_+.", *s->es_index)))
+		complain_value(&rows[ROW_es_index], given_of(g, ROW_es_index), "must begin with a letter or digit");
+	if (*s->es_password && !*s->es_user)
+		complain_value(&rows[ROW_es_password], given_of(g, ROW_es_password), "needs elasticsearch.user beside it");
+}
+
 static void
 check_between(const struct generation *g)
 {
 	const struct settings *s = &g->s;
+	check_fleet(g);
 	if (s->low_watermark >= s->high_watermark)
 		check_pair(g, ROW_low_watermark, "below", ROW_high_watermark, "above");
 	if (s->port && s->health_port > 0 && s->port == (uint64_t)s->health_port)
@@ -553,6 +621,9 @@ know_place(void)
 	const char *home = getenv("HOME");
 	settings_place.home = home && *home == '/' ? xstrdup(home) : NULL;
 	settings_place.cwd = getcwd(NULL, 0);
+	const char *region = getenv("AWS_REGION");
+	if (region && *region)
+		region_default = xstrdup(region);
 	if (geteuid() == 0)
 		state_dir_default = "/var/lib/passsage";
 	else if (home && *home == '/') {

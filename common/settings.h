@@ -15,6 +15,7 @@ struct range_list { struct netrange *v; struct str_list text; unsigned n; };
 enum setting_mode { MODE_REGULAR };
 enum setting_strategy { STRATEGY_LAZY, STRATEGY_EAGER };
 enum setting_cachestatus { CACHE_STATUS_HITS, CACHE_STATUS_ALL };
+enum setting_chunkids { CHUNK_IDS_SHA256, CHUNK_IDS_UUID };
 
 struct settings {
 #define GROUP(title)
@@ -33,6 +34,7 @@ struct settings {
 #define SETTING_TYPE_mode enum setting_mode
 #define SETTING_TYPE_strategy enum setting_strategy
 #define SETTING_TYPE_cachestatus enum setting_cachestatus
+#define SETTING_TYPE_chunkids enum setting_chunkids
 #define SETTING_TYPE_policy const char *  /* its canonical name: common does not know policies, only their names (settings.c) */
 #include "tbl/settings.h"
 };

@@ -40,7 +40,7 @@ extern struct settings_place settings_place;
 
 /* settings_types.c */
 #define TYPES(X) X(bool) X(port) X(int) X(size) X(seconds) X(str) X(path) X(pem) X(list) X(names) X(ranges) \
-	X(mode) X(strategy) X(cachestatus) X(policy)
+	X(mode) X(strategy) X(cachestatus) X(policy) X(chunkids)
 #define X(t) extern const struct type settings_type_##t;
 TYPES(X)
 #undef X

@@ -228,6 +228,7 @@ print_enum(const struct row *r, const void *value, struct arena *a)
 ENUM(mode, "MODE", [MODE_REGULAR] = "regular");
 ENUM(strategy, "WHEN", [STRATEGY_LAZY] = "lazy", [STRATEGY_EAGER] = "eager");
 ENUM(cachestatus, "WHICH", [CACHE_STATUS_HITS] = "hits", [CACHE_STATUS_ALL] = "all");
+ENUM(chunkids, "WHICH", [CHUNK_IDS_SHA256] = "sha256", [CHUNK_IDS_UUID] = "uuid");
 
 /* The canonical name is the value: what the policies mean is known to policy/ alone. */
 static const char *

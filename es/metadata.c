@@ -1,24 +1,15 @@
 /* metadata.c - see metadata.h. Reads go to the mirror in the caller's thread; writes go through the recorder. */
-#include "metadata.h"
+#include "metadata_impl.h"
 #include "../common/clock.h"
 #include "../common/counters.h"
 #include "../common/err.h"
 #include "../common/hash.h"
 #include "../common/log.h"
-#include "mirror.h"
-#include "recorder.h"
+#include "outbox.h"
 #include <limits.h>
-#include <pthread.h>
 
 #define WALK_DOCUMENTS 64        /* copied out a snapshot, so that a slow visitor holds no old pages */
 #define WALK_BYTES (1u << 20)
-
-struct metadata {
-	struct mirror *mirror;
-	struct recorder *recorder;   /* NULL: read only use, and readers tend the mirror */
-	pthread_mutex_t tending;
-	_Atomic int64_t next_tend;
-};
 
 _Static_assert(METADATA_ID_MAX == MIRROR_KEY_MAX, "an id is a key");
 
@@ -38,9 +29,12 @@ metadata_open(struct metadata **out, const struct metadata_options *o)
 	mirror_tend(m->mirror, clock_mono());
 	m->next_tend = clock_mono() + MIRROR_TEND_MS;
 	if (o->recorder)
-		m->recorder = recorder_start(m->mirror, o->commit_ms, o->queue_max, o->remote);
+		m->recorder = recorder_start(m->mirror, o->commit_ms, o->queue_max, o->outbox);
 	if (m->recorder)
 		recorder_on_wait(m->recorder, o->about_to_wait, o->about_to_wait_arg);
+	m->outbox = o->outbox;
+	m->remote = o->remote;
+	pthread_mutex_init(&m->absent_lock, NULL);
 	*out = m;
 	return 0;
 }
@@ -55,6 +49,7 @@ metadata_close(struct metadata **mp)
 	recorder_stop(&m->recorder);
 	mirror_free(&m->mirror);
 	pthread_mutex_destroy(&m->tending);
+	pthread_mutex_destroy(&m->absent_lock);
 	free(m);
 	*mp = NULL;
 }
@@ -65,15 +60,9 @@ metadata_health(const struct metadata *m)
 	return mirror_trouble(m->mirror);
 }
 
-static bool
-is_key(struct str id)
-{
-	return id.n && id.n <= MIRROR_KEY_MAX;
-}
-
 /* Without a recorder somebody must open what is closed: the first reader that comes by after a while. */
-static int
-begin(struct metadata *m, MDB_txn **txn)
+int
+metadata_begin(struct metadata *m, MDB_txn **txn)
 {
 	if (!m->recorder) {
 		int64_t now = clock_mono();
@@ -128,11 +117,11 @@ metadata_get(struct metadata *m, const struct str ids[], unsigned n, struct aren
 	MDB_txn *txn;
 
 	memset(found, 0, n * sizeof *found);
-	if (begin(m, &txn) < 0)
+	if (metadata_begin(m, &txn) < 0)
 		return -ERR_GONE;
 	for (unsigned i = 0; i < n && (r == 0 || r == -ERR_NOT_FOUND); i++) {
 		struct meta *meta = &metas[i];
-		if (!is_key(ids[i]))
+		if (!metadata_is_key(ids[i]))
 			continue;
 		r = fetch(m, txn, ids[i], arena, &meta->id, &meta->last_access); /* where they wait for being decoded */
 		found[i] = r == 0;
@@ -148,13 +137,6 @@ metadata_get(struct metadata *m, const struct str ids[], unsigned n, struct aren
 	return got ? got : -ERR_NOT_FOUND;
 }
 
-/* A degraded or read-only database answers at once, before anything is encoded or queued. */
-static bool
-writable(struct metadata *m)
-{
-	return m->recorder && mirror_is_open(m->mirror);
-}
-
 static int
 store(struct metadata *m, const struct meta *const metas[], unsigned n)
 {
@@ -163,9 +145,9 @@ store(struct metadata *m, const struct meta *const metas[], unsigned n)
 	int r;
 
 	for (unsigned i = 0; i < n; i++)
-		if (!is_key(metas[i]->id))
+		if (!metadata_is_key(metas[i]->id))
 			return -ERR_BAD_REQUEST;
-	if (!writable(m))
+	if (!metadata_writable(m))
 		return -ERR_GONE;
 	arena_init(&arena);
 	for (unsigned i = 0; i < n; i++) {
@@ -224,7 +206,7 @@ later_done(struct note *note)
 {
 	struct later *l = (struct later *)note;
 
-	if (note->kind == NOTE_INVALIDATE && note->result == 0 && note->reached_n) { /* the next round */
+	if (note->result == 0 && note->reached_n) { /* the next round */
 		memcpy(note->from, note->reached, note->reached_n);
 		note->from_n = note->reached_n;
 		recorder_post(l->metadata->recorder, note);
@@ -237,13 +219,13 @@ void
 metadata_store_then(struct metadata *m, const struct meta *const metas[], unsigned n, metadata_then_f *then, void *arg)
 {
 	struct later *l = later_new(m, NOTE_STORE, n);
-	int r = writable(m) ? 0 : -ERR_GONE;
+	int r = metadata_writable(m) ? 0 : -ERR_GONE;
 
 	l->then = then;
 	l->arg = arg;
 	l->note.then = later_done;
 	for (unsigned i = 0; i < n && r == 0; i++) {
-		if (!is_key(metas[i]->id)) {
+		if (!metadata_is_key(metas[i]->id)) {
 			r = -ERR_BAD_REQUEST;
 			break;
 		}
@@ -259,14 +241,28 @@ metadata_store_then(struct metadata *m, const struct meta *const metas[], unsign
 }
 
 static void
-later(struct metadata *m, enum note_kind kind, struct str id)
+later_seen(struct metadata *m, enum note_kind kind, struct str id, int64_t seen)
 {
-	if (!is_key(id) || !writable(m))
+	if (!metadata_is_key(id) || !metadata_writable(m))
 		return;
 	struct later *l = later_new(m, kind, 1);
 	l->note.id[0] = arena_dup(&l->arena, id);
+	l->note.at = clock_wall();
+	l->note.seen = seen;
 	l->note.then = later_done;
 	recorder_post(m->recorder, &l->note);
+}
+
+static void
+later(struct metadata *m, enum note_kind kind, struct str id)
+{
+	later_seen(m, kind, id, 0);
+}
+
+void
+metadata_drop_seen_later(struct metadata *m, const struct meta *seen)
+{
+	later_seen(m, NOTE_DROP, seen->id, seen->stored_at);
 }
 
 void
@@ -282,32 +278,73 @@ metadata_invalidate_later(struct metadata *m, struct str id)
 }
 
 void
+metadata_withdraw(struct metadata *m, struct str id)
+{
+	later(m, NOTE_WITHDRAW, id);
+}
+
+void
+metadata_hear(struct metadata *m, const struct note *heard)
+{
+	struct later *l;
+
+	if (!metadata_writable(m))
+		return;
+	l = later_new(m, heard->kind, 1);
+	l->note.id[0] = arena_dup(&l->arena, heard->id[0]);
+	l->note.at = heard->at;
+	l->note.heard = true;
+	l->note.then = later_done;
+	recorder_post(m->recorder, &l->note);
+}
+
+void
+metadata_forget(struct metadata *m, struct str id)
+{
+	later(m, NOTE_FORGET, id);
+}
+
+void
+metadata_flush_then(struct metadata *m, metadata_then_f *then, void *arg)
+{
+	struct later *l = later_new(m, NOTE_FLUSH, 0);
+
+	l->then = then;
+	l->arg = arg;
+	l->note.then = later_done;
+	if (m->recorder)
+		recorder_post(m->recorder, &l->note);
+	else
+		later_end(l, -ERR_GONE);
+}
+
+void
 metadata_touch(struct metadata *m, struct str id, int64_t now)
 {
-	if (m->recorder && is_key(id))
-		recorder_touch(m->recorder, hash64(id.p, id.n), now);
+	if (m->recorder && metadata_is_key(id))
+		recorder_touch(m->recorder, id, now);
 }
 
 int
 metadata_drop(struct metadata *m, struct str id)
 {
-	struct note note = { .kind = NOTE_DROP, .n = 1, .id = { id } };
+	struct note note = { .kind = NOTE_DROP, .n = 1, .id = { id }, .at = clock_wall() };
 
-	if (!is_key(id))
+	if (!metadata_is_key(id))
 		return 0;
-	return writable(m) ? recorder_do(m->recorder, &note) : -ERR_GONE;
+	return metadata_writable(m) ? recorder_do(m->recorder, &note) : -ERR_GONE;
 }
 
 int
 metadata_invalidate(struct metadata *m, struct str id)
 {
-	struct note note = { .kind = NOTE_INVALIDATE, .n = 1, .id = { id } };
+	struct note note = { .kind = NOTE_INVALIDATE, .n = 1, .id = { id }, .at = clock_wall() };
 	int r;
 
-	if (!is_key(id))
+	if (!metadata_is_key(id))
 		return 0;
 	do {
-		if (!writable(m))
+		if (!metadata_writable(m))
 			return -ERR_GONE;
 		memcpy(note.from, note.reached, note.reached_n);
 		note.from_n = note.reached_n;
@@ -331,7 +368,7 @@ metadata_count(struct metadata *m)
 	MDB_stat stat = { 0 };
 	MDB_txn *txn;
 
-	if (begin(m, &txn) < 0)
+	if (metadata_begin(m, &txn) < 0)
 		return 0;
 	mirror_err(m->mirror, mdb_stat(txn, mirror_dbi(m->mirror, MIRROR_DOCUMENTS), &stat));
 	mirror_read_end(m->mirror, txn);
@@ -342,7 +379,7 @@ metadata_count(struct metadata *m)
 struct found { struct str id, rec; int64_t access; };
 
 static int
-walk_some(struct metadata *m, struct str *last, char *buffer, struct arena *arena, struct found found[], unsigned max)
+walk_some(struct metadata *m, enum mirror_table table, struct str *last, char *buffer, struct arena *arena, struct found found[], unsigned max)
 {
 	MDB_val key = { last->n, (void *)last->p }, data;
 	MDB_cursor *c;
@@ -351,14 +388,17 @@ walk_some(struct metadata *m, struct str *last, char *buffer, struct arena *aren
 	unsigned n = 0;
 	int rc;
 
-	if (begin(m, &txn) < 0)
+	if (metadata_begin(m, &txn) < 0)
 		return -ERR_GONE;
-	if ((rc = mdb_cursor_open(txn, mirror_dbi(m->mirror, MIRROR_DOCUMENTS), &c)) == 0) {
+	if ((rc = mdb_cursor_open(txn, mirror_dbi(m->mirror, table), &c)) == 0) {
 		rc = mdb_cursor_get(c, &key, &data, last->n ? MDB_SET_RANGE : MDB_FIRST);
 		if (rc == 0 && key.mv_size == last->n && !memcmp(key.mv_data, last->p, last->n))
 			rc = mdb_cursor_get(c, &key, &data, MDB_NEXT);
 		for (; rc == 0 && n < max && bytes < WALK_BYTES; n++, rc = mdb_cursor_get(c, &key, &data, MDB_NEXT)) {
 			found[n].id = arena_dup(arena, (struct str){ key.mv_data, key.mv_size });
+			found[n].rec = STR_NONE;
+			if (table == MIRROR_OUTBOX && mdb_get(txn, mirror_dbi(m->mirror, MIRROR_DOCUMENTS), &key, &data))
+				continue; /* it is gone since */
 			found[n].rec = arena_dup(arena, (struct str){ data.mv_data, data.mv_size });
 			found[n].access = recorder_access(txn, mirror_dbi(m->mirror, MIRROR_ACCESS), found[n].id);
 			bytes += data.mv_size;
@@ -373,8 +413,8 @@ walk_some(struct metadata *m, struct str *last, char *buffer, struct arena *aren
 	return n || rc == MDB_NOTFOUND ? (int)n : (mirror_err(m->mirror, rc), -ERR_GONE);
 }
 
-int
-metadata_walk(struct metadata *m, struct str after, unsigned max, metadata_visit_f *fn, void *arg)
+static int
+walk(struct metadata *m, enum mirror_table table, struct str after, unsigned max, metadata_visit_f *fn, void *arg)
 {
 	char buffer[MIRROR_KEY_MAX];
 	struct found found[WALK_DOCUMENTS];
@@ -388,16 +428,52 @@ metadata_walk(struct metadata *m, struct str after, unsigned max, metadata_visit
 	while (more && (unsigned)seen < max) {
 		unsigned left = max - (unsigned)seen;
 		arena_reset(&arena);
-		if ((n = walk_some(m, &after, buffer, &arena, found, left < WALK_DOCUMENTS ? left : WALK_DOCUMENTS)) <= 0)
+		if ((n = walk_some(m, table, &after, buffer, &arena, found, left < WALK_DOCUMENTS ? left : WALK_DOCUMENTS)) <= 0)
 			break;
 		for (int i = 0; more && i < n; i++)
-			if (decode(m, found[i].id, found[i].rec, found[i].access, &arena, &meta)) {
+			if (found[i].rec.p && decode(m, found[i].id, found[i].rec, found[i].access, &arena, &meta)) {
 				seen++;
 				more = fn(arg, &meta);
 			}
 	}
 	arena_fini(&arena);
 	return n < 0 && !seen ? n : seen;
+}
+
+int
+metadata_walk(struct metadata *m, struct str after, unsigned max, metadata_visit_f *fn, void *arg)
+{
+	return walk(m, MIRROR_DOCUMENTS, after, max, fn, arg);
+}
+
+int
+metadata_walk_outbox(struct metadata *m, struct str after, unsigned max, metadata_visit_f *fn, void *arg)
+{
+	return walk(m, MIRROR_OUTBOX, after, max, fn, arg);
+}
+
+#define OLDEST_OF 256 /* rows: in the order of their keys, which has nothing to do with their age */
+
+uint64_t
+metadata_outbox(struct metadata *m, int64_t *oldest)
+{
+	MDB_stat documents = { 0 }, events = { 0 };
+	struct outbox_row row = { .id = STR_NONE };
+	MDB_txn *txn;
+	int rc;
+
+	*oldest = 0;
+	if (metadata_begin(m, &txn) < 0)
+		return 0;
+	if ((rc = mdb_stat(txn, mirror_dbi(m->mirror, MIRROR_OUTBOX), &documents)) == 0)
+		rc = mdb_stat(txn, mirror_dbi(m->mirror, MIRROR_EVENTS), &events);
+	for (unsigned i = 0; !rc && i < OLDEST_OF && (rc = outbox_next(txn, mirror_dbi(m->mirror, MIRROR_OUTBOX), row.id, &row)) == 0; i++)
+		if (!*oldest || row.since < *oldest)
+			*oldest = row.since;
+	mirror_read_end(m->mirror, txn);
+	if (rc)
+		mirror_err(m->mirror, rc);
+	return documents.ms_entries + events.ms_entries;
 }
 
 /* The one way of what is purged: whoever else keeps documents has to hear of it here. */
@@ -407,7 +483,10 @@ static void
 purge_one(struct purge *p, const struct meta *meta)
 {
 	p->n += !str_eq(meta->doc_type, STR("vary_index"));
-	metadata_drop_later(p->metadata, meta->id);
+	if (p->metadata->outbox) /* every version up to now, whoever has it */
+		metadata_withdraw(p->metadata, meta->id);
+	else
+		metadata_drop_later(p->metadata, meta->id);
 }
 
 /* Waits for what was queued. Should its commit fail, so has theirs: a batch is a transaction, and a database that fails goes on failing. */
@@ -447,7 +526,7 @@ metadata_purge_if(struct metadata *m, metadata_covers_f *covers, void *arg)
 	struct purge p = { .metadata = m, .covers = covers, .arg = arg };
 	int r;
 
-	if (!writable(m))
+	if (!metadata_writable(m))
 		return -ERR_GONE;
 	r = metadata_walk(m, STR_NONE, INT_MAX, purge_covered, &p);
 	return r < 0 ? r : purge_end(&p);
@@ -463,7 +542,7 @@ metadata_purge(struct metadata *m, struct str id, struct str vary_id)
 	bool found[2];
 	int r;
 
-	if (!writable(m))
+	if (!metadata_writable(m))
 		return -ERR_GONE;
 	arena_init(&arena);
 	r = metadata_get(m, ids, 2, &arena, metas, found);
@@ -474,7 +553,9 @@ metadata_purge(struct metadata *m, struct str id, struct str vary_id)
 	if (r >= 0 || r == -ERR_NOT_FOUND)
 		r = metadata_walk(m, p.prefix, INT_MAX, purge_variant, &p);
 	arena_fini(&arena);
-	return r < 0 ? r : p.n || found[1] ? purge_end(&p) : 0;
+	for (unsigned i = 0; i < 2 && m->outbox; i++) /* another node, or Elasticsearch, may have what the mirror has not */
+		metadata_withdraw(m, ids[i]);
+	return r < 0 ? r : p.n || found[1] || m->outbox ? purge_end(&p) : 0;
 }
 
 void

@@ -13,7 +13,8 @@ struct metadata_options {
 	bool recorder;           /* start the recorder thread (writers); false: read only use, what writes answers -ERR_GONE */
 	void (*about_to_wait)(void *arg); /* called by whoever is about to wait for a commit or for room in the queue; may be NULL */
 	void *about_to_wait_arg;
-	bool remote;             /* there is an Elasticsearch: what is stored also goes to the outbox */
+	bool outbox;             /* what is stored, dropped, invalidated and used is also noted for drain.h: there is an S3 or an Elasticsearch */
+	struct remote *remote;   /* Elasticsearch, for metadata_ask; NULL: none. Outlives it */
 };
 /* The master calls it once before it forks (and after it has given root up, so that the files are the workers'), and again when a
  * child died of SIGSEGV, SIGBUS or SIGABRT: opens the database in a child process, walks it for a bounded time, and sets it aside
@@ -40,8 +41,21 @@ typedef void metadata_then_f(void *arg, int result);
 void metadata_store_then(struct metadata *, const struct meta *const metas[], unsigned n, metadata_then_f *then, void *arg);
 /* Queues; nobody waits. last_access of a hit. Coalesced: one write an id a minute at most. */
 void metadata_touch(struct metadata *, struct str id, int64_t now);
-int metadata_drop(struct metadata *, struct str id);                    /* 0 also when it was not there; committed on return; works when full */
-/* Sets META_INVALIDATED on id and on all its variants (id + "+" …). */
+/* Like metadata_get, and asks Elasticsearch too: one real-time multi-get, bounded by its ask_ms. For a miss, and for what is stale just before
+ * its origin is asked. What is newer there is answered, and on its way into the mirror (without a place in the outbox): metadata_flush_then
+ * tells when it is there. What Elasticsearch does not have is not asked again for METADATA_ABSENT_MS. Elasticsearch down, slow or lying, or
+ * none: the same as metadata_get. Blocks; no lock is held. */
+#define METADATA_ABSENT_MS 250 /* four questions a second at most for what nobody has; and no later does this node see what another has stored */
+int metadata_ask(struct metadata *, const struct str ids[], unsigned n, struct arena *, struct meta metas[], bool found[]);
+/* Drops the version that the mirror has, here and (with an outbox) everywhere: it is deleted in Elasticsearch, and other nodes drop theirs
+ * if it is not newer. For what can no longer be served: S3 has lost it. 0 also when it was not there; committed on return; works when full. */
+int metadata_drop(struct metadata *, struct str id);
+/* What an operator wants gone: every version up to now, everywhere, whether or not this node's mirror has it; its variants too (here, and where
+ * nodes have them). Other nodes hear of it within the time that follow.h states. Queues: metadata_flush waits. */
+void metadata_withdraw(struct metadata *, struct str id);
+/* The mirror forgets it, and nobody else does: expiry on this machine. Leaves what the outbox still has. Queues. */
+void metadata_forget(struct metadata *, struct str id);
+/* Sets META_INVALIDATED on id and on all its variants (id + "+" …); with an outbox in Elasticsearch and at the other nodes too. */
 int metadata_invalidate(struct metadata *, struct str id);
 /* What an operator wants gone. Committed on return: the next look of any process does not find it. The result is how many responses were
  * dropped, or -ERR_X (perhaps with some of them dropped).
@@ -51,8 +65,14 @@ int64_t metadata_purge(struct metadata *, struct str id, struct str vary_id);
 typedef bool metadata_covers_f(void *arg, const struct meta *);
 int64_t metadata_purge_if(struct metadata *, metadata_covers_f *, void *arg);
 void metadata_drop_later(struct metadata *, struct str id);             /* drop and invalidate, and nobody waits */
+void metadata_drop_seen_later(struct metadata *, const struct meta *);  /* this version (stored_at) or an older one: a newer one stays */
 void metadata_invalidate_later(struct metadata *, struct str id);
 void metadata_flush(struct metadata *);                                 /* waits for all that is queued */
+/* The same without waiting: then is called as for metadata_store_then, when all that was queued before it is committed (or has failed). */
+void metadata_flush_then(struct metadata *, metadata_then_f *then, void *arg);
+/* Documents and events that have not been drained yet; *oldest: since when (wall ms) the oldest of the documents waits, 0: none does.
+ * Walks the outbox when that is short, else it is the oldest of a sample: cheap enough for a metrics page. */
+uint64_t metadata_outbox(struct metadata *, int64_t *oldest);
 /* NULL when well, else a static text of what is wrong. */
 const char *metadata_health(const struct metadata *);
 uint64_t metadata_count(struct metadata *);                             /* documents */
@@ -60,4 +80,6 @@ uint64_t metadata_count(struct metadata *);                             /* docum
  * fn false stops. The meta is good during the call only; fn may call anything here. The result is how many it saw, -ERR_GONE. */
 typedef bool metadata_visit_f(void *arg, const struct meta *);
 int metadata_walk(struct metadata *, struct str after, unsigned max, metadata_visit_f *, void *arg);
+/* The same of the documents that are to be published still: those with a place in the outbox. */
+int metadata_walk_outbox(struct metadata *, struct str after, unsigned max, metadata_visit_f *, void *arg);
 void metadata_reap_readers(struct metadata *);                          /* LMDB reader slots of dead processes */

@@ -60,8 +60,8 @@ struct mirror {
 	bool room, disk_full;
 };
 
-static const char *const table_names[MIRROR_TABLES] = { "documents", "access", "outbox" };
-static const unsigned table_flags[MIRROR_TABLES] = { [MIRROR_ACCESS] = MDB_INTEGERKEY };
+static const char *const table_names[MIRROR_TABLES] = { "documents", "access", "outbox", "events", "used", "state" };
+static const unsigned table_flags[MIRROR_TABLES] = { [MIRROR_ACCESS] = MDB_INTEGERKEY, [MIRROR_EVENTS] = MDB_INTEGERKEY };
 
 struct mirror *
 mirror_new(const char *dir, size_t map_size)

@@ -17,7 +17,7 @@
 #include "../common/str.h"
 #include <lmdb.h>
 
-enum mirror_table { MIRROR_DOCUMENTS, MIRROR_ACCESS, MIRROR_OUTBOX, MIRROR_TABLES };
+enum mirror_table { MIRROR_DOCUMENTS, MIRROR_ACCESS, MIRROR_OUTBOX, MIRROR_EVENTS, MIRROR_USED, MIRROR_STATE, MIRROR_TABLES };
 #define MIRROR_TEND_MS 3000 /* how often a closed or moved environment is looked at */
 #define MIRROR_KEY_MAX 511  /* LMDB's compiled-in limit */
 

@@ -1,231 +1,24 @@
 /* recorder.c - see recorder.h. */
-#include "recorder.h"
+#include "recorder_impl.h"
 #include "../common/clock.h"
 #include "../common/counters.h"
 #include "../common/err.h"
-#include "../common/hash.h"
 #include "../common/log.h"
-#include "../common/meta.h"
-#include "outbox.h"
-#include <pthread.h>
 #include <signal.h>
 
 #define BATCH_NOTES 1024        /* a transaction's bounds: LMDB keeps its changed pages in memory, */
 #define BATCH_BYTES (8u << 20)  /* and other processes wait for it */
-#define INVALIDATE_ROUND 512    /* variants a transaction */
 #define ALONE 8                 /* deletes a transaction when the map is full: few enough for the reserve */
 #define TOUCH_MAX 8192          /* touches waiting */
+#define TOUCH_IDS (1u << 20)    /* bytes of their ids, which are for the outbox only */
 #define TOUCH_WAIT_MS 5000      /* touches alone are no reason to sync the disk more often */
-#define RECENT 4096             /* ids whose touch of this minute is known to be written; a collision costs a write */
 #define PURGE_MAX 64
-
-struct touch {
-	uint64_t hash;
-	int64_t at;
-};
-
-struct recorder {
-	struct mirror *mirror;
-	int64_t commit_ms;
-	unsigned queue_max, touch_max;
-	bool remote;
-	void (*on_wait)(void *);
-	void *on_wait_arg;
-	pthread_t thread;
-
-	pthread_mutex_t lock;
-	pthread_cond_t work, done, room;
-	struct note *first, **last;
-	unsigned n_notes, n_flush, n_purge;
-	int64_t first_at, touch_at;        /* since when something waits */
-	struct touch *touches, *spare;     /* one is filled while the other is written */
-	unsigned n_touches;
-	bool stop;
-
-	_Atomic uint64_t recent[RECENT];
-
-	/* the thread's own */
-	struct arena scratch;
-	bool failing;                      /* the last write failed for a reason other than a full map */
-};
-
-static MDB_val
-val(struct str s)
-{
-	return (MDB_val){ s.n, (void *)s.p };
-}
-
-/* --- what is done inside a transaction: LMDB's codes ----------------------------------------------------------------------- */
-
-static uint64_t
-access_key(struct str id)
-{
-	return hash64(id.p, id.n);
-}
-
-static int
-get_access(MDB_txn *txn, MDB_dbi dbi, uint64_t hash, int64_t *at)
-{
-	MDB_val key = { sizeof hash, &hash }, data;
-	int rc = mdb_get(txn, dbi, &key, &data);
-
-	if (rc == 0 && data.mv_size != sizeof *at)
-		return MDB_CORRUPTED;
-	if (rc == 0)
-		memcpy(at, data.mv_data, sizeof *at);
-	return rc;
-}
-
-int64_t
-recorder_access(MDB_txn *txn, MDB_dbi dbi, struct str id)
-{
-	int64_t at;
-
-	return get_access(txn, dbi, access_key(id), &at) ? -1 : at;
-}
-
-/* The row is made by the first touch, not when a document is stored: what is never hit costs one changed page, not two. */
-static int
-put_access(struct recorder *r, MDB_txn *txn, uint64_t hash, int64_t now)
-{
-	MDB_dbi dbi = mirror_dbi(r->mirror, MIRROR_ACCESS);
-	MDB_val key = { sizeof hash, &hash }, data = { sizeof now, &now };
-	int64_t at;
-	int rc = get_access(txn, dbi, hash, &at);
-
-	if (rc != MDB_NOTFOUND && (rc || now - at < RECORDER_TOUCH_MS))
-		return rc;
-	return mdb_put(txn, dbi, &key, &data, 0);
-}
-
-static int
-store(struct recorder *r, MDB_txn *txn, struct note *note)
-{
-	int rc = 0;
-
-	for (unsigned i = 0; !rc && i < note->n; i++) {
-		MDB_val key = val(note->id[i]), data = val(note->rec[i]);
-		rc = mdb_put(txn, mirror_dbi(r->mirror, MIRROR_DOCUMENTS), &key, &data, 0);
-		if (!rc && r->remote)
-			rc = outbox_put(txn, mirror_dbi(r->mirror, MIRROR_OUTBOX), note->id[i]);
-	}
-	return rc;
-}
-
-static int
-drop(struct recorder *r, MDB_txn *txn, struct str id)
-{
-	uint64_t hash = access_key(id);
-	MDB_val key = val(id), access = { sizeof hash, &hash };
-	int rc = mdb_del(txn, mirror_dbi(r->mirror, MIRROR_DOCUMENTS), &key, NULL);
-
-	if (rc == 0)
-		rc = mdb_del(txn, mirror_dbi(r->mirror, MIRROR_ACCESS), &access, NULL);
-	return rc == MDB_NOTFOUND ? 0 : rc;
-}
-
-/* A reader found a record that does not decode. It may have been replaced meanwhile. */
-static int
-purge(struct recorder *r, MDB_txn *txn, struct str id)
-{
-	MDB_val key = val(id), data;
-	struct meta meta;
-	int rc = mdb_get(txn, mirror_dbi(r->mirror, MIRROR_DOCUMENTS), &key, &data);
-
-	if (rc)
-		return rc == MDB_NOTFOUND ? 0 : rc;
-	arena_reset(&r->scratch);
-	if (meta_decode((struct str){ data.mv_data, data.mv_size }, &r->scratch, &meta) == 0 && str_eq(meta.id, id))
-		return 0;
-	return drop(r, txn, id);
-}
-
-static int
-invalidate_one(struct recorder *r, MDB_txn *txn, MDB_cursor *c, MDB_val *key, MDB_val *data)
-{
-	uint64_t hash;
-	MDB_val access = { sizeof hash, &hash };
-	struct meta meta;
-	struct str rec;
-	int rc;
-
-	arena_reset(&r->scratch);
-	if (meta_decode((struct str){ data->mv_data, data->mv_size }, &r->scratch, &meta) == 0) {
-		if (meta.flags & META_INVALIDATED)
-			return 0;
-		meta.flags |= META_INVALIDATED;
-		rec = meta_encode(&meta, &r->scratch);
-		*data = val(rec);
-		return mdb_cursor_put(c, key, data, MDB_CURRENT);
-	}
-	count(COUNT_corrupt);
-	hash = access_key((struct str){ key->mv_data, key->mv_size });
-	if ((rc = mdb_cursor_del(c, 0)) == 0)
-		rc = mdb_del(txn, mirror_dbi(r->mirror, MIRROR_ACCESS), &access, NULL);
-	return rc == MDB_NOTFOUND ? 0 : rc;
-}
-
-/* The document, then its variants id + "+" …, so many a round; the caller comes again while reached_n is set. */
-static int
-invalidate(struct recorder *r, MDB_txn *txn, struct note *note)
-{
-	struct str id = note->id[0], start = id;
-	char prefix[MIRROR_KEY_MAX + 1];
-	MDB_val key, data;
-	MDB_cursor *c;
-	int rc = mdb_cursor_open(txn, mirror_dbi(r->mirror, MIRROR_DOCUMENTS), &c);
-
-	if (rc)
-		return rc;
-	memcpy(prefix, id.p, id.n);
-	prefix[id.n] = '+';
-	if (note->from_n)
-		start = (struct str){ note->from, note->from_n };
-	else {
-		key = val(id);
-		if ((rc = mdb_cursor_get(c, &key, &data, MDB_SET_KEY)) == 0)
-			rc = invalidate_one(r, txn, c, &key, &data);
-		if (rc == MDB_NOTFOUND)
-			rc = 0;
-		start = (struct str){ prefix, id.n + 1 };
-	}
-	note->reached_n = 0;
-	key = val(start);
-	if (!rc && start.n <= MIRROR_KEY_MAX)
-		rc = mdb_cursor_get(c, &key, &data, MDB_SET_RANGE);
-	for (unsigned i = 0; !rc && start.n <= MIRROR_KEY_MAX; i++) {
-		if (key.mv_size <= id.n || memcmp(key.mv_data, prefix, id.n + 1))
-			break;
-		if (i == INVALIDATE_ROUND) {
-			memcpy(note->reached, key.mv_data, key.mv_size);
-			note->reached_n = key.mv_size;
-			break;
-		}
-		if ((rc = invalidate_one(r, txn, c, &key, &data)) == 0)
-			rc = mdb_cursor_get(c, &key, &data, MDB_NEXT);
-	}
-	mdb_cursor_close(c);
-	return rc == MDB_NOTFOUND ? 0 : rc;
-}
-
-static int
-apply(struct recorder *r, MDB_txn *txn, struct note *note)
-{
-	switch (note->kind) {
-	case NOTE_STORE:      return store(r, txn, note);
-	case NOTE_DROP:       return drop(r, txn, note->id[0]);
-	case NOTE_PURGE:      return purge(r, txn, note->id[0]);
-	case NOTE_INVALIDATE: return invalidate(r, txn, note);
-	case NOTE_FLUSH:      return 0;
-	}
-	return 0;
-}
 
 /* --- a batch ------------------------------------------------------------------------------------------------------------- */
 
 /* One transaction over up to max notes from *at on; *at is then what follows. -ERR_FULL, -ERR_GONE, -ERR_SYSTEM: nothing was written. */
 static int
-attempt(struct recorder *r, struct note **at, unsigned max, bool stores, const struct touch *touches, unsigned n_touches)
+attempt(struct recorder *r, struct note **at, unsigned max, bool stores, const struct touches *touches)
 {
 	struct note *from = *at, *n;
 	MDB_txn *txn;
@@ -237,9 +30,11 @@ attempt(struct recorder *r, struct note **at, unsigned max, bool stores, const s
 	if ((err = mirror_write(r->mirror, &txn)) == 0) {
 		for (n = from; !rc && n != *at; n = n->next)
 			if (stores || n->kind != NOTE_STORE)
-				rc = apply(r, txn, n);
-		for (unsigned i = 0; !rc && i < n_touches; i++)
-			rc = put_access(r, txn, touches[i].hash, touches[i].at);
+				rc = change_apply(r, txn, n);
+		for (unsigned i = 0; !rc && touches && i < touches->n; i++) {
+			const struct touch *t = &touches->v[i];
+			rc = change_access(r, txn, t->hash, (struct str){ touches->ids + t->id, t->id_n }, t->at);
+		}
 		if (rc) {
 			mirror_abort(txn);
 			err = mirror_err(r->mirror, rc);
@@ -252,7 +47,7 @@ attempt(struct recorder *r, struct note **at, unsigned max, bool stores, const s
 }
 
 static void
-commit_batch(struct recorder *r, struct note *batch, const struct touch *touches, unsigned n_touches)
+commit_batch(struct recorder *r, struct note *batch, const struct touches *touches)
 {
 	bool room = mirror_has_room(r->mirror, clock_mono()), has_store = false;
 	struct note *at = batch;
@@ -260,13 +55,18 @@ commit_batch(struct recorder *r, struct note *batch, const struct touch *touches
 
 	for (struct note *n = batch; n; n = n->next)
 		has_store |= n->kind == NOTE_STORE;
-	err = attempt(r, &at, UINT32_MAX, room, touches, n_touches);
-	if (err && n_touches)
-		count_add(COUNT_touches_dropped, n_touches);
+	err = attempt(r, &at, UINT32_MAX, room, touches);
+	if (err && touches->n)
+		count_add(COUNT_touches_dropped, touches->n);
 	if (err == -ERR_FULL) {
-		/* what frees space still must work: alone, and few at a time */
-		for (at = batch; at; )
-			attempt(r, &at, ALONE, false, NULL, 0);
+		/* what frees space still must work: alone, and few at a time; if need be without a note for others, which takes space itself */
+		for (at = batch; at; r->no_events = false) {
+			struct note *from = at;
+			if (attempt(r, &at, ALONE, false, NULL) != -ERR_FULL || !r->outbox)
+				continue;
+			r->no_events = true;
+			attempt(r, &from, ALONE, false, NULL);
+		}
 		room = false;
 	}
 	r->failing = err == -ERR_SYSTEM;
@@ -288,8 +88,8 @@ due(const struct recorder *r)
 
 	if (r->first)
 		notes = r->stop || r->n_flush || r->n_notes >= BATCH_NOTES || r->n_notes >= r->queue_max ? 0 : r->first_at + r->commit_ms;
-	if (r->n_touches)
-		touches = r->stop || r->n_touches >= r->touch_max / 2 ? 0 : r->touch_at + TOUCH_WAIT_MS;
+	if (r->filling->n)
+		touches = r->stop || r->filling->n >= r->touch_max / 2 ? 0 : r->touch_at + TOUCH_WAIT_MS;
 	return notes < touches ? notes : touches;
 }
 
@@ -345,28 +145,27 @@ recorder_main(void *arg)
 	for (;;) {
 		int64_t now = clock_mono(), at = due(r);
 		struct note *batch = NULL, *posted = NULL, **last_posted = &posted;
-		unsigned n_touches = 0;
+		struct touches *touches = &r->touches[r->filling == r->touches];
 
 		if (at > now && !r->stop) {
 			wait_until(r, at < now + MIRROR_TEND_MS ? at : now + MIRROR_TEND_MS);
 			now = clock_mono();
 		}
-		if (r->stop && !r->first && !r->n_touches)
+		if (r->stop && !r->first && !r->filling->n)
 			break;
+		touches->n = touches->ids_n = 0;
 		if (due(r) <= now) {
-			struct touch *filled = r->touches;
+			struct touches *filled = r->filling;
 			batch = take(r);
-			n_touches = r->n_touches;
-			r->touches = r->spare;
-			r->spare = filled;
-			r->n_touches = 0;
+			r->filling = touches;
+			touches = filled;
 		}
 		pthread_cond_broadcast(&r->room);
 		pthread_mutex_unlock(&r->lock);
 
 		mirror_tend(r->mirror, now);
-		if (batch || n_touches)
-			commit_batch(r, batch, r->spare, n_touches);
+		if (batch || touches->n)
+			commit_batch(r, batch, touches);
 		else if (mirror_trouble(r->mirror) && !r->failing && mirror_has_room(r->mirror, now))
 			mirror_set_full(r->mirror, NULL);
 
@@ -393,8 +192,19 @@ recorder_main(void *arg)
 	return NULL;
 }
 
+static void
+recorder_free(struct recorder *r)
+{
+	for (int i = 0; i < 2; i++) {
+		free(r->touches[i].v);
+		free(r->touches[i].ids);
+	}
+	arena_fini(&r->scratch);
+	free(r);
+}
+
 struct recorder *
-recorder_start(struct mirror *mirror, int64_t commit_ms, unsigned queue_max, bool remote)
+recorder_start(struct mirror *mirror, int64_t commit_ms, unsigned queue_max, bool outbox)
 {
 	struct recorder *r = xcalloc(1, sizeof *r);
 	pthread_condattr_t mono;
@@ -405,10 +215,13 @@ recorder_start(struct mirror *mirror, int64_t commit_ms, unsigned queue_max, boo
 	r->commit_ms = commit_ms;
 	r->queue_max = queue_max ? queue_max : 1;
 	r->touch_max = r->queue_max < TOUCH_MAX ? r->queue_max : TOUCH_MAX;
-	r->remote = remote;
+	r->outbox = outbox;
 	r->last = &r->first;
-	r->touches = xcalloc(r->touch_max, sizeof *r->touches);
-	r->spare = xcalloc(r->touch_max, sizeof *r->spare);
+	r->filling = r->touches;
+	for (int i = 0; i < 2; i++) {
+		r->touches[i].v = xcalloc(r->touch_max, sizeof *r->touches[i].v);
+		r->touches[i].ids = outbox ? xmalloc(TOUCH_IDS) : NULL;
+	}
 	arena_init(&r->scratch);
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_condattr_init(&mono);
@@ -424,9 +237,7 @@ recorder_start(struct mirror *mirror, int64_t commit_ms, unsigned queue_max, boo
 	if (rc == 0)
 		return r;
 	log_error("the metadata recorder cannot be started: %s", strerror(rc));
-	free(r->touches);
-	free(r->spare);
-	free(r);
+	recorder_free(r);
 	return NULL;
 }
 
@@ -446,10 +257,7 @@ recorder_stop(struct recorder **rp)
 	pthread_cond_destroy(&r->done);
 	pthread_cond_destroy(&r->room);
 	pthread_mutex_destroy(&r->lock);
-	arena_fini(&r->scratch);
-	free(r->touches);
-	free(r->spare);
-	free(r);
+	recorder_free(r);
 	*rp = NULL;
 }
 
@@ -529,8 +337,9 @@ recorder_purge(struct recorder *r, struct str id)
 }
 
 void
-recorder_touch(struct recorder *r, uint64_t hash, int64_t now)
+recorder_touch(struct recorder *r, struct str id, int64_t now)
 {
+	uint64_t hash = change_key(id);
 	/* what is hit often is found here, without a lock */
 	uint64_t mark = (hash & ~(uint64_t)0xffffff) | ((uint64_t)(now / RECORDER_TOUCH_MS) & 0xffffff);
 	_Atomic uint64_t *recent = &r->recent[hash % RECENT];
@@ -538,14 +347,22 @@ recorder_touch(struct recorder *r, uint64_t hash, int64_t now)
 	if (atomic_load_explicit(recent, memory_order_relaxed) == mark)
 		return;
 	pthread_mutex_lock(&r->lock);
-	if (r->n_touches == r->touch_max)
+	if (r->filling->n == r->touch_max)
 		count(COUNT_touches_dropped);
 	else {
+		struct touches *f = r->filling;
+		struct touch *t = &f->v[f->n++];
 		atomic_store_explicit(recent, mark, memory_order_relaxed);
-		if (!r->n_touches)
+		if (f->n == 1)
 			r->touch_at = clock_mono();
-		r->touches[r->n_touches++] = (struct touch){ hash, now };
-		if (r->n_touches == 1 || r->n_touches == r->touch_max / 2)
+		*t = (struct touch){ .hash = hash, .at = now };
+		if (f->ids && change_is_shared(r, id) && TOUCH_IDS - f->ids_n >= id.n) {
+			t->id = f->ids_n;
+			t->id_n = (uint32_t)id.n;
+			memcpy(f->ids + t->id, id.p, id.n);
+			f->ids_n += t->id_n;
+		}
+		if (f->n == 1 || f->n == r->touch_max / 2)
 			pthread_cond_signal(&r->work);
 	}
 	pthread_mutex_unlock(&r->lock);

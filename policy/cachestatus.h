@@ -14,6 +14,7 @@ struct cache_told {
 	int fwd_status;         /* what it answered; 0: nothing */
 	bool collapsed;         /* with the request of somebody else */
 	bool stored;            /* the answer is */
+	bool spool_full;        /* it would be, had S3 taken more of what waits for it (--spool-size) */
 	enum reason reason;     /* page: why */
 };
 struct str cache_status(struct arena *, const struct cache_told *); /* p == NULL: no field */

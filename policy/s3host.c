@@ -4,37 +4,40 @@
 #include <string.h>
 
 static struct str
-host_of_endpoint(struct str s)
+host_of_endpoint(struct str s, unsigned *port)
 {
-	unsigned port;
 	struct str host;
 	const char *scheme = s.n ? memmem(s.p, s.n, "://", 3) : NULL;
-	if (scheme)
+	if (scheme) {
+		struct str name = { s.p, (size_t)(scheme - s.p) };
+		*port = str_caseeq(name, STR("http")) ? 80 : str_caseeq(name, STR("https")) ? 443 : 0;
 		s = str_from(s, (size_t)(scheme - s.p) + 3);
+	}
 	s = str_cut(&s, '/');
-	return url_authority(s, &host, &port) == 0 ? host : STR_NONE;
+	return url_authority(s, &host, port) == 0 ? host : STR_NONE;
 }
 
 void
-s3host_of(const char *endpoint, const char *bucket, const char *region, char out[S3HOST_MAX])
+s3host_of(const char *endpoint, const char *bucket, const char *region, struct s3host *out)
 {
-	struct str host = endpoint && *endpoint ? host_of_endpoint(str_c(endpoint)) : STR_NONE;
+	*out = (struct s3host){ .port = 0 };
+	struct str host = endpoint && *endpoint ? host_of_endpoint(str_c(endpoint), &out->port) : STR_NONE;
 	int n = 0;
 	if (host.n)
-		n = snprintf(out, S3HOST_MAX, "%.*s", STRP(host));
+		n = snprintf(out->host, S3HOST_MAX, "%.*s", STRP(host));
 	else if (!(endpoint && *endpoint) && bucket && *bucket && region && *region)
-		n = snprintf(out, S3HOST_MAX, "%s.s3.%s.%s", bucket, region, s3_domain);
+		n = snprintf(out->host, S3HOST_MAX, "%s.s3.%s.%s", bucket, region, s3_domain);
 	if (n <= 0 || n >= S3HOST_MAX)
-		n = 0;
-	out[n] = 0;
+		n = 0, out->port = 0;
+	out->host[n] = 0;
 	for (int i = 0; i < n; i++)
-		out[i] = ascii_lower(out[i]);
+		out->host[i] = ascii_lower(out->host[i]);
 }
 
 bool
-s3host_applies(const char *s3_host, const struct http_request *req, struct plan *plan)
+s3host_applies(const struct s3host *s3, const struct http_request *req, struct plan *plan)
 {
-	if (!*s3_host || !str_caseeq(req->url.host, str_c(s3_host)))
+	if (!*s3->host || !str_caseeq(req->url.host, str_c(s3->host)) || (s3->port != 0 && s3->port != req->url.port))
 		return false;
 	plan->policy = POLICY_NoCache;
 	plan->rule = "s3";

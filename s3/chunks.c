@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -66,16 +67,65 @@ static const struct timespec now_and_omit[2] = { { .tv_nsec = UTIME_NOW }, { .tv
 static const char health_full[] = "the disk of the store is full";
 static const char health_bad[] = "the store cannot be written";
 
-/* --- paths --- */
+/* --- names and paths --- */
 
-static void
-id_path(const struct chunks *s, const struct chunk_id *id, char out[CHUNKS_PATH])
+struct chunk_id
+chunk_id_of(const uint8_t *raw, size_t n)
 {
-	char hex[SHA256_HEX + 1];
+	struct chunk_id id = { .n = (uint8_t)n };
 
-	hex_encode(id->b, SHA256_RAW, hex);
-	snprintf(out, CHUNKS_PATH, "%s/data/%c/%c/%c/%c/%s", s->dir, hex[0], hex[1], hex[2], hex[3], hex);
+	INVARIANT(n == SHA256_RAW || n == CHUNK_UUID);
+	memcpy(id.b, raw, n);
+	return id;
 }
+
+/* RFC 9562 5.4: version and variant; 122 random bits. From a reserve of the thread's: a system call for 64 names. */
+struct chunk_id
+chunk_id_random(void)
+{
+	static _Thread_local uint8_t reserve[64 * CHUNK_UUID];
+	static _Thread_local pid_t owner; /* a child must not give out its parent's names */
+	static _Thread_local unsigned left;
+	struct chunk_id id;
+
+	if (left == 0 || owner != getpid()) {
+		for (size_t got = 0; got < sizeof reserve; ) {
+			ssize_t n = getrandom(reserve + got, sizeof reserve - got, 0);
+			INVARIANT(n > 0 || errno == EINTR);
+			got += n > 0 ? (size_t)n : 0;
+		}
+		left = sizeof reserve / CHUNK_UUID;
+		owner = getpid();
+	}
+	id = chunk_id_of(reserve + (size_t)--left * CHUNK_UUID, CHUNK_UUID);
+	id.b[6] = (id.b[6] & 0x0f) | 0x40;
+	id.b[8] = (id.b[8] & 0x3f) | 0x80;
+	return id;
+}
+
+bool chunk_id_same(const struct chunk_id *a, const struct chunk_id *b) { return a->n == b->n && memcmp(a->b, b->b, a->n) == 0; }
+void chunk_name(const struct chunk_id *id, char out[CHUNK_NAME]) { hex_encode(id->b, id->n, out); }
+
+bool
+chunk_id_parse(struct str name, struct chunk_id *id)
+{
+	memset(id, 0, sizeof *id);
+	id->n = name.n == SHA256_HEX ? SHA256_RAW : CHUNK_UUID;
+	return (name.n == SHA256_HEX || name.n == 2 * CHUNK_UUID) && hex_decode(name, id->b, id->n);
+}
+
+void
+chunks_path(const char *dir, const struct chunk_id *id, char out[CHUNKS_PATH])
+{
+	char hex[CHUNK_NAME];
+
+	chunk_name(id, hex);
+	snprintf(out, CHUNKS_PATH, "%s/data/%c/%c/%c/%c/%s", dir, hex[0], hex[1], hex[2], hex[3], hex);
+}
+
+const char *chunks_dir(const struct chunks *s) { return s->dir; }
+bool chunks_random_ids(const struct chunks *s) { return s->o.random_ids; }
+static void id_path(const struct chunks *s, const struct chunk_id *id, char out[CHUNKS_PATH]) { chunks_path(s->dir, id, out); }
 
 void
 chunks_tmp_path(const struct chunks *s, unsigned slot, uint32_t generation, uint32_t chunk, char *out, size_t n)
@@ -186,7 +236,7 @@ table_find(struct chunks *s, struct shard *sh, const struct chunk_id *id)
 {
 	struct chunk *c = *bucket(s, sh, id);
 
-	while (c != NULL && memcmp(&c->id, id, sizeof *id) != 0)
+	while (c != NULL && !chunk_id_same(&c->id, id))
 		c = c->in_bucket;
 	return c;
 }
@@ -464,12 +514,23 @@ put_before(struct chunks *s, const char *path, const struct chunk_id *id, size_t
 int
 chunks_put(struct chunks *s, const void *p, size_t n, struct chunk_id *out)
 {
+	if (s->o.random_ids)
+		*out = chunk_id_random();
+	else {
+		out->n = SHA256_RAW;
+		sha256_raw(p, n, out->b);
+	}
+	return chunks_put_as(s, p, n, out);
+}
+
+int
+chunks_put_as(struct chunks *s, const void *p, size_t n, const struct chunk_id *id)
+{
 	char path[CHUNKS_PATH];
 	int r = -ERR_NOT_IMPLEMENTED;
 
-	sha256_raw(p, n, out->b);
-	id_path(s, out, path);
-	if (chunks_health(s) == NULL && put_before(s, path, out, n))
+	id_path(s, id, path);
+	if (chunks_health(s) == NULL && put_before(s, path, id, n))
 		return 0;
 	if (!atomic_load_explicit(&s->no_unnamed, memory_order_relaxed))
 		r = put_unnamed(path, p, n);
@@ -482,22 +543,26 @@ chunks_put(struct chunks *s, const void *p, size_t n, struct chunk_id *out)
 		return r;
 	stored(n);
 	if (fits_hot(s, n)) {
-		struct chunk *c = chunk_new(s, out, n, -1);
+		struct chunk *c = chunk_new(s, id, n, -1);
 		memcpy(c->data, p, n);
 		atomic_store_explicit(&c->touched, clock_wall(), memory_order_relaxed);
 		c = table_add(s, c);
 		chunk_unref(c);
 	} else
-		table_drop(s, out); /* an open file may be the spoilt one */
+		table_drop(s, id); /* an open file may be the spoilt one */
 	return 0;
+}
+
+bool
+chunks_suspect(const struct chunks *s, int64_t mtime_ms)
+{
+	return s->o.verify_after_ms > 0 && mtime_ms >= s->o.verify_after_ms && mtime_ms < s->opened_ms;
 }
 
 static bool
 suspect(const struct chunks *s, const struct stat *st)
 {
-	int64_t ms = (int64_t)st->st_mtim.tv_sec * 1000 + st->st_mtim.tv_nsec / 1000000;
-
-	return s->o.verify_after_ms > 0 && ms >= s->o.verify_after_ms && ms < s->opened_ms;
+	return chunks_suspect(s, (int64_t)st->st_mtim.tv_sec * 1000 + st->st_mtim.tv_nsec / 1000000);
 }
 
 int
@@ -529,6 +594,19 @@ chunks_adopt(struct chunks *s, const char *tmp_path, const struct chunk_id *id)
 	return r;
 }
 
+int
+chunks_link(struct chunks *s, const char *from, const struct chunk_id *id)
+{
+	char path[CHUNKS_PATH];
+	int r;
+
+	id_path(s, id, path);
+	r = name_chunk(link, from, path);
+	if (r < 0 && errno == EEXIST)
+		return 0;
+	return r == -ERR_NOT_FOUND ? r : chunks_result(s, r);
+}
+
 /* --- reading --- */
 
 int
@@ -544,9 +622,9 @@ chunks_remove(struct chunks *s, const struct chunk_id *id)
 static int
 spoilt(struct chunks *s, const struct chunk_id *id, const char *why)
 {
-	char hex[SHA256_HEX + 1];
+	char hex[CHUNK_NAME];
 
-	hex_encode(id->b, SHA256_RAW, hex);
+	chunk_name(id, hex);
 	count(COUNT_corrupt);
 	log_error("chunk %s: %s: removed", hex, why);
 	chunks_remove(s, id);
@@ -557,14 +635,18 @@ spoilt(struct chunks *s, const struct chunk_id *id, const char *why)
 static int
 verify(struct chunks *s, int fd, const struct chunk_id *id)
 {
-	struct sha256 *h = sha256_new();
-	void *buf = iobuf_take();
+	struct sha256 *h;
+	void *buf;
 	uint8_t sum[SHA256_RAW];
 	off_t off = 0;
 	ssize_t n;
 	int64_t before = s->o.verify_after_ms - 1000;
 	struct timespec t[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = before / 1000 } };
 
+	if (id->n != SHA256_RAW)
+		return -ERR_CORRUPT;
+	h = sha256_new();
+	buf = iobuf_take();
 	while ((n = fd_pread_all(fd, buf, IOBUF_SIZE, off)) > 0) {
 		sha256_update(h, buf, (size_t)n);
 		off += n;
@@ -587,10 +669,13 @@ load(struct chunks *s, int fd, const struct chunk_id *id, uint64_t size, struct 
 	struct chunk *c = chunk_new(s, id, size, -1);
 	uint8_t sum[SHA256_RAW];
 	ssize_t n = fd_pread_all(fd, c->data, (size_t)size, 0);
+	bool right = n == (ssize_t)size;
 
-	if (n == (ssize_t)size)
+	if (right && id->n == SHA256_RAW) {
 		sha256_raw(c->data, (size_t)size, sum);
-	if (n != (ssize_t)size || memcmp(sum, id->b, sizeof sum) != 0) {
+		right = memcmp(sum, id->b, sizeof sum) == 0;
+	}
+	if (!right) {
 		chunk_unref(c);
 		return n < 0 ? (int)n : -ERR_CORRUPT;
 	}
@@ -624,7 +709,7 @@ chunk_open(struct chunks *s, const struct chunk_id *id, uint64_t size, struct ch
 		return spoilt(s, id, "its size is not what its object says");
 	}
 	if (fits_hot(s, size)) {
-		r = load(s, fd, id, size, &c);
+		r = id->n != SHA256_RAW && suspect(s, &st) ? -ERR_CORRUPT : load(s, fd, id, size, &c);
 		if (r == 0)
 			atomic_store_explicit(&c->touched, (int64_t)st.st_atim.tv_sec * 1000, memory_order_relaxed);
 	} else {
@@ -686,7 +771,7 @@ chunks_peek(const struct chunks *s, const struct chunk_id *id, uint64_t size)
 	char path[CHUNKS_PATH];
 	struct stat st;
 
-	id_path(s, id, path);
+	chunks_path(s->dir, id, path);
 	return stat(path, &st) == 0 && (uint64_t)st.st_size == size;
 }
 
@@ -713,13 +798,13 @@ chunks_has(struct chunks *s, const struct chunk_id *id, uint64_t size)
 	return true;
 }
 
-void
+bool
 chunks_need(struct chunks *s, const struct chunk_id *id)
 {
 	char path[CHUNKS_PATH];
 
 	id_path(s, id, path);
-	utimensat(AT_FDCWD, path, now_and_omit, 0);
+	return utimensat(AT_FDCWD, path, now_and_omit, 0) == 0 || errno != ENOENT;
 }
 
 /* --- opening the store --- */

@@ -18,6 +18,7 @@
 #define REST_EVERY 512                /* looks at so many names, then … */
 #define REST_MS 1                     /* … leaves the disk to others so long: a million chunks in some seconds */
 #define WALK_ANYHOW_MS (600 * 1000)   /* with cache_size: the store is measured at least this often */
+#define WARN_AGAIN_MS (600 * 1000)
 #define PUT_OLD_MS (3600 * 1000)      /* no small chunk takes that long to write */
 
 /* Ages in seconds, 64 steps to each doubling: the cut is exact to 1.6 % of the age. */
@@ -52,6 +53,10 @@ struct walk {
 	struct evict_report *report;
 	evict_gone_f *gone;
 	void *arg;
+	/* orphans */
+	int64_t before_ms;
+	evict_needed_f *needed;
+	unsigned orphans, linked;
 };
 
 static uint64_t disk_bytes(const struct stat *st) { return (uint64_t)st->st_blocks * 512; }
@@ -109,7 +114,7 @@ reap(struct walk *w, int dirfd, const char *name, const struct stat *st)
 	count(COUNT_evicted);
 	count_add(COUNT_evicted_bytes, n);
 	w->need -= n < w->need ? n : w->need;
-	if (w->gone != NULL && hex_decode(str_c(name), id.b, SHA256_RAW))
+	if (w->gone != NULL && chunk_id_parse(str_c(name), &id))
 		w->gone(w->arg, &id);
 }
 
@@ -121,6 +126,7 @@ static struct {
 	int64_t at;               /* mono ms */
 	uint64_t store, disk;     /* bytes then: of the store, used on its disk */
 	uint64_t stored;          /* the counter then */
+	int64_t warned;           /* mono ms; 0 never */
 } last;
 
 int
@@ -176,14 +182,45 @@ evict_pass(const struct evict_options *o, struct evict_report *r, evict_gone_f *
 	walk_dir(&w, AT_FDCWD, data, 4);
 	last.store -= r->removed_bytes;
 	last.disk -= r->removed_bytes < last.disk ? r->removed_bytes : last.disk;
-	log_info("store %s: %llu chunks evicted, %llu bytes", o->dir, (unsigned long long)r->removed, (unsigned long long)r->removed_bytes);
-	if (w.need > 0)
+	if (r->removed > 0)
+		log_info("store %s: %llu chunks evicted, %llu bytes", o->dir, (unsigned long long)r->removed, (unsigned long long)r->removed_bytes);
+	if (w.need > 0 && (last.warned == 0 || last.at - last.warned >= WARN_AGAIN_MS)) { /* S3 may be away for hours */
+		last.warned = last.at;
 		log_warn("store %s: %llu bytes too many stay: what is left is in use or not yet in the bucket, or others fill the disk", o->dir,
 		    (unsigned long long)w.need);
+	}
 	return 0;
 }
 
 /* --- debris --- */
+
+static void
+orphan(struct walk *w, int dirfd, const char *name, const struct stat *st)
+{
+	int64_t made = (int64_t)st->st_mtim.tv_sec * 1000 + st->st_mtim.tv_nsec / 1000000;
+	int64_t used = (int64_t)st->st_atim.tv_sec * 1000 + st->st_atim.tv_nsec / 1000000;
+	struct chunk_id id;
+
+	if (made >= w->before_ms || used >= w->before_ms || !chunk_id_parse(str_c(name), &id) || w->needed(w->arg, &id))
+		return;
+	if (st->st_nlink > 1)
+		w->linked++;
+	else
+		w->orphans += unlinkat(dirfd, name, 0) == 0;
+}
+
+int
+evict_orphans(const char *dir, int64_t before_ms, evict_needed_f *needed, void *arg, unsigned *removed, unsigned *linked)
+{
+	struct walk w = { .file = orphan, .before_ms = before_ms, .needed = needed, .arg = arg };
+	char data[CHUNKS_PATH];
+
+	snprintf(data, sizeof data, "%s/data", dir);
+	walk_dir(&w, AT_FDCWD, data, 4);
+	*removed = w.orphans;
+	*linked = w.linked;
+	return access(data, X_OK) == 0 ? 0 : errno_err();
+}
 
 /* put-<pid>-<n>, see chunks_put: written in one go by a process that is alive */
 static bool

@@ -22,3 +22,9 @@ int evict_pass(const struct evict_options *, struct evict_report *, evict_gone_f
 /* At start and now and then: tmp files of no live fill, and small chunks that were never finished. table NULL: no fill is live
  * (with a table of this run, files of an earlier one are never taken for live ones: it may be given at start, too). */
 int evict_debris(const char *dir, const struct fill_table *, unsigned *removed);
+/* Chunks that no document needs, as a crash between a chunk and its document leaves them: removes those that have not been made or used since
+ * before_ms (wall time: the start of this run, for what was made until then is not of a document that is about to be committed) and that
+ * needed() does not want. The documents were looked through after before_ms. linked: so many more would go, but have a second name: once more
+ * when the spool has been swept. */
+typedef bool evict_needed_f(void *arg, const struct chunk_id *);
+int evict_orphans(const char *dir, int64_t before_ms, evict_needed_f *, void *arg, unsigned *removed, unsigned *linked);

@@ -125,6 +125,7 @@ struct fill {
 	bool spilled;              /* the body goes to files */
 	int failed;                /* what the store said: no append but to a relay */
 	int unstored;              /* a chunk that could not be linked: the body is fine, the object is not stored */
+	struct chunk_id name;      /* of its only chunk, when name.n > 0: fill_name */
 	struct sha256 *sum;
 	struct chunk_id *ids;
 	uint32_t n_ids, room_ids;
@@ -417,6 +418,13 @@ fill_head(struct fill *f, struct str record, int64_t total)
 	return 0;
 }
 
+void
+fill_name(struct fill *f, const struct chunk_id *id)
+{
+	INVARIANT(f->is_writer && f->at == 0 && atomic_load(&f->s->available) == 0);
+	f->name = *id;
+}
+
 static uint64_t inline_max(const struct slot *s) { return s->chunk_size < FILL_INLINE ? s->chunk_size : FILL_INLINE; }
 
 static int
@@ -433,7 +441,7 @@ file_open(struct fill *f)
 	if (fd < 0)
 		return fd;
 	f->fd = fd;
-	if (f->sum == NULL)
+	if (f->sum == NULL && f->name.n == 0 && !chunks_random_ids(f->chunks))
 		f->sum = sha256_new();
 	return 0;
 }
@@ -449,7 +457,14 @@ file_finish(struct fill *f)
 		f->room_ids = f->room_ids > 0 ? 2 * f->room_ids : 8;
 		f->ids = xrealloc(f->ids, f->room_ids * sizeof *f->ids);
 	}
-	sha256_final(f->sum, f->ids[f->n_ids].b);
+	if (f->name.n > 0)
+		f->ids[f->n_ids] = f->name;
+	else if (f->sum == NULL)
+		f->ids[f->n_ids] = chunk_id_random();
+	else {
+		f->ids[f->n_ids].n = SHA256_RAW;
+		sha256_final(f->sum, f->ids[f->n_ids].b);
+	}
 	fd_close(&f->fd);
 	if (f->unstored == 0) {
 		chunks_tmp_path(f->chunks, f->index, atomic_load(&f->s->generation), f->chunk, path, sizeof path);
@@ -475,7 +490,8 @@ file_append(struct fill *f, const char *p, size_t n)
 		r = fd_pwrite_all(f->fd, p, k, (off_t)in_chunk);
 		if (r < 0)
 			return chunks_result(f->chunks, r);
-		sha256_update(f->sum, p, k);
+		if (f->sum != NULL)
+			sha256_update(f->sum, p, k);
 		f->at += k;
 		if (in_chunk + k == size)
 			file_finish(f);
@@ -770,7 +786,8 @@ fill_seal(struct fill *f, struct arena *a, struct str *manifest)
 	if (have == 0)
 		return 0;
 	if (!f->spilled) {
-		r = chunks_put(f->chunks, s->body, (size_t)have, &id);
+		id = f->name;
+		r = id.n > 0 ? chunks_put_as(f->chunks, s->body, (size_t)have, &id) : chunks_put(f->chunks, s->body, (size_t)have, &id);
 		if (r == 0)
 			*manifest = manifest_build(a, s->chunk_size, have, &id, 1);
 		return r;

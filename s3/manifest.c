@@ -56,18 +56,29 @@ manifest_parse(struct str raw, struct manifest *m)
 struct str
 manifest_build(struct arena *a, uint64_t chunk_size, uint64_t total_size, const struct chunk_id *ids, uint32_t n)
 {
-	size_t len = IDS + (size_t)n * SHA256_RAW;
+	size_t id_size = n > 0 ? ids[0].n : SHA256_RAW, len = IDS + (size_t)n * id_size;
 	char *p = arena_alloc(a, len);
 
 	memcpy(p + MAGIC, "XS3M", 4);
 	p[VERSION_AT] = 1;
-	p[ALGORITHM] = MANIFEST_SHA256;
+	p[ALGORITHM] = id_size == SHA256_RAW ? MANIFEST_SHA256 : MANIFEST_UUID;
 	put(p + CHUNK_SIZE, chunk_size, 8);
 	put(p + TOTAL_SIZE, total_size, 8);
 	put(p + COUNT, n, 4);
-	for (uint32_t i = 0; i < n; i++)
-		memcpy(p + IDS + (size_t)i * SHA256_RAW, ids[i].b, SHA256_RAW);
+	for (uint32_t i = 0; i < n; i++) {
+		INVARIANT(ids[i].n == id_size);
+		memcpy(p + IDS + i * id_size, ids[i].b, id_size);
+	}
 	return (struct str){ p, len };
+}
+
+struct chunk_id
+manifest_id(const struct manifest *m, uint32_t i)
+{
+	unsigned n = manifest_id_size(m->algorithm);
+
+	INVARIANT(i < m->n);
+	return chunk_id_of(m->ids + (size_t)i * n, n);
 }
 
 uint64_t

@@ -1,5 +1,6 @@
 /* cmd_ask.c - see cmd.h: a command's question, and both ways to an answer: the instance's socket, or the state directory. */
 #include "cmd.h"
+#include "fleet.h"
 #include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -154,7 +155,8 @@ void cmd_place_open(struct cmd_place *p, bool writes)
 	const struct settings *s = conf();
 	char path[4300];
 	snprintf(path, sizeof path, "%s/meta", s->state_dir);
-	const struct metadata_options mo = { .dir = xstrdup(path), .map_size = s->meta_size, .commit_ms = s->commit_ms, .queue_max = QUEUE_MAX, .recorder = writes };
+	const struct metadata_options mo = { .dir = xstrdup(path), .map_size = s->meta_size, .commit_ms = s->commit_ms, .queue_max = QUEUE_MAX, .recorder = writes,
+	                                     .outbox = fleet_configured() };
 	snprintf(path, sizeof path, "%s/store", s->state_dir);
 	const struct chunks_options co = { .dir = xstrdup(path), .fds = CHUNK_FDS, .verify_after_ms = 1 };
 	if (metadata_open(&p->metadata, &mo) < 0 || chunks_open(&p->chunks, &co) < 0) {

@@ -266,7 +266,7 @@ static void about_chunks(struct facts *f, const struct cmd_place *place, struct 
 		fact_n(f, "chunks", 0, "");
 		return;
 	}
-	if (manifest_parse(raw, &m) < 0 || m.algorithm != MANIFEST_SHA256) {
+	if (manifest_parse(raw, &m) < 0) {
 		fact_z(f, "manifest", "not understood");
 		return;
 	}
@@ -274,14 +274,13 @@ static void about_chunks(struct facts *f, const struct cmd_place *place, struct 
 	fact_n(f, "chunk size", (int64_t)m.chunk_size, "bytes");
 	struct list l = list_begin(f, "chunk list");
 	for (uint32_t i = 0; i < m.n; i++) {
-		char hex[SHA256_HEX + 1];
-		struct chunk_id id;
-		memcpy(id.b, m.ids + (size_t)i * SHA256_RAW, SHA256_RAW);
+		char name[SHA256_HEX + 1];
+		const struct chunk_id id = manifest_id(&m, i);
 		bool there = chunks_peek(place->chunks, &id, manifest_chunk_length(&m, i));
 		here += there;
-		hex_encode(id.b, SHA256_RAW, hex);
+		chunk_name(&id, name);
 		if (i < CHUNKS_SHOWN)
-			list_add(&l, "chunk", arena_printf(f->t.arena, "%s %s", hex, there ? "here" : "missing"));
+			list_add(&l, "chunk", arena_printf(f->t.arena, "%s %s", name, there ? "here" : fleet_configured() ? "in S3" : "missing"));
 	}
 	list_end(&l);
 	fact_n(f, "chunks here", here, "");
@@ -419,6 +418,7 @@ static int find(const struct cmd_place *place, struct request *r, struct worker 
 	struct str fetch_id;
 	w->metadata = place->metadata;
 	w->chunks = place->chunks;
+	w->shared_documents = fleet_has_es();
 	r->worker = w;
 	r->started = clock_wall();
 	headers_strip_hop_by_hop(&r->http.headers);

@@ -10,7 +10,9 @@
 #include "../common/log.h"
 #include "../common/settings.h"
 #include "../s3/object.h"
+#include "../s3/refill.h"
 #include "cmd.h"
+#include "fleet.h"
 
 #define PIECE (1024 * 1024)
 
@@ -31,20 +33,92 @@ static void put_head(int fd, const char *name, const struct meta *m, struct aren
 	put(fd, name, t.p, t.n);
 }
 
-static void put_body(int fd, const char *name, const struct cmd_place *place, const struct meta *m)
+static _Noreturn void broken(const struct meta *m, const char *where, const char *why)
+{
+	die(EX_DATAERR, "%.*s: %s: %s", STRP(m->url), where, why);
+}
+
+/* -ERR_NOT_FOUND: not all of it is here, and nothing was written. */
+static int put_here(int fd, const char *name, const struct cmd_place *place, const struct meta *m)
 {
 	struct object *o;
 	const void *p;
 	int64_t n;
-	int e = object_open(&o, place->chunks, m->manifest);
+	int e = object_open(&o, place->chunks, NULL, m->manifest);
 	if (e < 0)
-		die(EX_DATAERR, "%.*s: its body cannot be read: %s", STRP(m->url), err_text(e));
+		return e;
 	for (uint64_t at = 0; (n = object_read(o, at, PIECE, &p, NEVER)) != 0; at += (uint64_t)n) {
 		if (n < 0)
-			die(EX_DATAERR, "%.*s: its body breaks off after %llu bytes: %s", STRP(m->url), (unsigned long long)at, err_text((int)n));
+			broken(m, "its body breaks off", err_text((int)n));
 		put(fd, name, p, (size_t)n);
 	}
 	object_close(&o);
+	return 0;
+}
+
+static void put_chunk_here(int fd, const char *name, struct chunk *c, uint64_t length, const struct meta *m)
+{
+	static char buffer[PIECE];
+	const void *p;
+	for (uint64_t at = 0; at < length;) {
+		ssize_t n = chunk_read(c, at, buffer, sizeof buffer, &p);
+		if (n <= 0)
+			broken(m, "its body breaks off", err_text(n < 0 ? (int)n : -ERR_CORRUPT));
+		put(fd, name, p, (size_t)n);
+		at += (uint64_t)n;
+	}
+}
+
+static void put_chunk_of_s3(int fd, const char *name, struct bucket *b, const struct chunk_id *id, uint64_t length, const struct meta *m, struct arena *a)
+{
+	char problem[BUCKET_PROBLEM] = "";
+	uint8_t sum[SHA256_RAW];
+	struct bucket_read *r;
+	struct sha256 *hash = sha256_new();
+	const void *p;
+	uint64_t size;
+	int64_t n;
+	int e = bucket_get(b, chunk_key(a, conf()->data_prefix, (unsigned)conf()->prefix_depth, id), 0, 0, &r, &size, problem);
+	if (e < 0)
+		broken(m, "S3 gives not all of its body", *problem ? problem : err_text(e));
+	if (size != length)
+		broken(m, "S3 has other bytes than were stored", err_text(-ERR_CORRUPT));
+	while ((n = bucket_read(r, &p, NEVER)) > 0) {
+		sha256_update(hash, p, (size_t)n);
+		put(fd, name, p, (size_t)n);
+	}
+	if (n < 0)
+		broken(m, "S3 gives not all of its body", err_text((int)n));
+	bucket_read_end(&r);
+	sha256_final(hash, sum);
+	sha256_free(&hash);
+	if (id->n == SHA256_RAW && memcmp(sum, id->b, SHA256_RAW) != 0)
+		broken(m, "S3 has other bytes than were stored", err_text(-ERR_CORRUPT));
+}
+
+/* In a fleet what is not here is in S3. */
+static void put_body(int fd, const char *name, const struct cmd_place *place, const struct meta *m, struct arena *a)
+{
+	struct fleet fleet;
+	struct manifest mf;
+	int e = put_here(fd, name, place, m);
+	if (e == 0)
+		return;
+	if ((e != -ERR_NOT_FOUND && e != -ERR_CORRUPT) || !fleet_configured() || manifest_parse(m->manifest, &mf) < 0)
+		broken(m, "its body cannot be read", err_text(e));
+	fleet_open(&fleet, 1);
+	for (uint32_t i = 0; i < mf.n; i++) {
+		const struct chunk_id id = manifest_id(&mf, i);
+		const uint64_t length = manifest_chunk_length(&mf, i);
+		struct chunk *c;
+		if (chunk_open(place->chunks, &id, length, &c) < 0) {
+			put_chunk_of_s3(fd, name, fleet.bucket, &id, length, m, a);
+			continue;
+		}
+		put_chunk_here(fd, name, c, length, m);
+		chunk_close(&c);
+	}
+	fleet_close(&fleet);
 }
 
 int cmd_get(int argc, char **argv)
@@ -90,7 +164,7 @@ int cmd_get(int argc, char **argv)
 	if (head)
 		put_head(fd, name, &m, &q.arena);
 	if (body)
-		put_body(fd, name, &place, &m);
+		put_body(fd, name, &place, &m, &q.arena);
 	if (fd != 1 && close(fd) < 0)
 		die(EX_IOERR, "%s: %s", name, strerror(errno));
 	cmd_state_close(&place);

@@ -92,13 +92,30 @@ static void committed(void *arg, int err)
 	atomic_store(&heritage.shared.state->meta_bad, err < 0 ? 1 : 0);
 	if (err < 0)
 		count(COUNT_store_errors);
+	else if (j->worker->spool != NULL)
+		spool_ring(j->worker->spool);
 	fill_done(&j->fill);
 	job_free(j);
 }
 
+static void store_failed(int err)
+{
+	if (atomic_exchange(&heritage.shared.state->store_bad, 1) == 0)
+		log_error("the store takes no more (%s): responses are served uncached until it does", err_text(err));
+}
+
+/* What S3 is to get stands in the spool before anything refers to it: a crash in between leaves debris, never a document whose bytes nobody
+ * sends. */
 static void commit(struct job *j)
 {
 	struct meta *docs[2] = { &j->meta, &j->index };
+	int err = j->worker->spool != NULL ? spool_add(j->worker->spool, j->meta.manifest) : 0;
+	if (err < 0) {
+		store_failed(err);
+		fill_done(&j->fill);
+		job_free(j);
+		return;
+	}
 	metadata_store_then(j->worker->metadata, (const struct meta *const *)docs, j->has_index ? 2 : 1, committed, j);
 }
 
@@ -115,12 +132,6 @@ static void vary_index(struct job *j, const struct plan *plan)
 }
 
 /* ---- the body */
-
-static void store_failed(int err)
-{
-	if (atomic_exchange(&heritage.shared.state->store_bad, 1) == 0)
-		log_error("the store takes no more (%s): responses are served uncached until it does", err_text(err));
-}
 
 static void body_failed(struct job *j, int err)
 {
@@ -292,16 +303,42 @@ static int append_part(struct job *j, struct object *part)
 	return err;
 }
 
+/* In a fleet nothing is stored that could not be handed on. */
+static bool room_in_spool(const struct worker *w)
+{
+	return w->spool != NULL ? !spool_full(w->spool) : !fleet_configured();
+}
+
+/* Nodes of the old system look where Accept-Encoding alone leads, whether or not the response varies (behaviour.md 2.1 step 5), and so do we when
+ * there is nothing under the plain name. */
+static bool in_old_company(const struct fetch_ask *ask)
+{
+	return ask->worker->shared_documents && conf()->chunk_ids == CHUNK_IDS_UUID && ask->stored == NULL;
+}
+
+static struct str old_id(const struct fetch_ask *ask, struct arena *a)
+{
+	struct str raw = vary_proactive(a, &ask->request->headers);
+	return raw.p != NULL ? key_variant_id(a, ask->plan->id, raw) : arena_dup(a, ask->plan->id);
+}
+
 /* The answer becomes an object. The caller gets a reader, the rest of the body is the job's. -ERR_X: it cannot, *fill and *x are as before. */
 static int begin_storing(const struct fetch_ask *ask, struct fill **fill, struct xfer **x, struct object *part, int64_t requested, int64_t answered,
                          struct arena *a, struct fetched *out)
 {
 	const struct judge_options opt = judge_settings(conf());
+	if (!room_in_spool(ask->worker)) {
+		count(COUNT_spool_bound);
+		out->full = true;
+		return -ERR_FULL;
+	}
 	struct job *j = job_new(ask->worker, NULL);
 	int64_t length = -1;
 	j->version = ask->version;
 	judge_meta(&opt, ask->plan, ask->request, &out->response, requested, answered, &j->arena, &j->meta);
 	j->meta.id = j->meta.vary.n > 0 ? key_variant_id(&j->arena, ask->plan->id, vary_name(&j->arena, &j->meta, &ask->request->headers)) : arena_dup(&j->arena, ask->plan->id);
+	if (j->meta.vary.n == 0 && in_old_company(ask))
+		j->meta.id = old_id(ask, &j->arena);
 	if (out->response.status == 206) {
 		j->meta.id = arena_printf(&j->arena, "%.*s+part", STRP(ask->plan->id));
 		j->meta.vary_request = arena_dup(&j->arena, ask->range);
@@ -322,7 +359,7 @@ static int begin_storing(const struct fetch_ask *ask, struct fill **fill, struct
 	*x = NULL;
 	out->reader = fill_reader(j->fill);
 	if (part != NULL && (r = append_part(j, part)) < 0) {
-		metadata_drop_later(j->worker->metadata, ask->part->id);
+		metadata_drop_seen_later(j->worker->metadata, ask->part);
 		body_failed(j, r);
 		return 0;
 	}
@@ -352,11 +389,19 @@ struct freshened { struct arena arena; struct worker *worker; struct meta meta; 
 static void freshened_committed(void *arg, int err)
 {
 	struct freshened *f = arg;
-	(void)err;
+	if (err == 0 && f->worker->spool != NULL)
+		spool_ring(f->worker->spool);
 	forget_outdated(f->worker, f->meta.id, f->version);
 	release(&f->fill, -ERR_AGAIN, 0); /* who waited looks again, and finds it fresh */
 	arena_fini(&f->arena);
 	free(f);
+}
+
+/* What was stored before there was a fleet has not been in the spool yet. Chunks that are not here are in S3. */
+static void keep_chunks(struct worker *w, const struct meta *m)
+{
+	if (w->spool != NULL && m->manifest.n > 0)
+		(void)spool_add(w->spool, m->manifest);
 }
 
 static void store_freshened(struct worker *w, const struct meta *m, struct fill **fill, uint64_t version)
@@ -366,6 +411,7 @@ static void store_freshened(struct worker *w, const struct meta *m, struct fill 
 		return;
 	}
 	struct freshened *f = xcalloc(1, sizeof *f);
+	f->worker = w;
 	arena_init(&f->arena);
 	f->worker = w;
 	f->version = version;
@@ -373,6 +419,7 @@ static void store_freshened(struct worker *w, const struct meta *m, struct fill 
 	f->fill = *fill;
 	*fill = NULL;
 	const struct meta *doc = &f->meta;
+	keep_chunks(w, m);
 	metadata_store_then(w->metadata, &doc, 1, freshened_committed, f);
 }
 
@@ -385,8 +432,8 @@ void fetch_begin(struct fetching *f, const struct fetch_ask *ask, struct arena *
 	}
 	f->ask.fill = NULL;
 	f->ranged = ask->range.p != NULL && f->fill != NULL;
-	if (f->ranged && ask->part != NULL)
-		f->ranged = object_open(&f->part, ask->worker->chunks, ask->part->manifest) == 0;
+	if (f->ranged && ask->part != NULL) /* only when it is here: to get it from S3 first is no shorter way to the whole */
+		f->ranged = object_open(&f->part, ask->worker->chunks, NULL, ask->part->manifest) == 0;
 	f->validate = ask->conditional ? ask->stored : NULL;
 	f->requested = clock_wall();
 	f->refused = !origin_ask(&ask->request->url, &f->probe, &f->begin_err, f->got.problem, sizeof f->got.problem);
@@ -472,6 +519,7 @@ static bool judged(struct fetching *f)
 			release(&f->fill, -ERR_UNSHAREABLE, UNSHAREABLE_MS);
 		else if (f->fill == NULL) { /* nobody can be made to wait for it: so the client does, whose next request shall find it */
 			pool_blocking(ask->worker->pool);
+			keep_chunks(ask->worker, &out->meta);
 			if (!is_outdated(out->meta.id, ask->version) && metadata_store(ask->worker->metadata, &out->meta) == 0)
 				forget_outdated(ask->worker, out->meta.id, ask->version);
 		} else
@@ -566,13 +614,38 @@ static void background_free(struct background *b)
 	free(b);
 }
 
+static void let_go(void *arg, int err)
+{
+	struct fill *fill = arg;
+	(void)err;
+	fill_fail(&fill, -ERR_AGAIN, 0);
+}
+
+/* Has another node done it already? */
+static bool refreshed_elsewhere(struct background *b)
+{
+	const struct judge_options opt = judge_settings(conf());
+	struct meta now;
+	bool there;
+	if (b->worker->fleet.remote == NULL)
+		return false;
+	pool_blocking(b->worker->pool);
+	if (metadata_ask(b->worker->metadata, &b->stored.id, 1, &b->arena, &now, &there) <= 0 || !there || now.stored_at <= b->stored.stored_at ||
+	    judge_stored(&opt, &b->plan, &b->request, &now, clock_wall(), false).verdict != VERDICT_HIT)
+		return false;
+	metadata_flush_then(b->worker->metadata, let_go, b->fill);
+	b->fill = NULL;
+	return true;
+}
+
 static void background_run(struct pool_item *it)
 {
 	struct background *b = (struct background *)it;
-	struct fetched got;
+	struct fetched got = { 0 };
 	const struct fetch_ask ask = { .worker = b->worker, .plan = &b->plan, .request = &b->request, .stored = &b->stored, .conditional = true, .fill = &b->fill,
 	                               .version = b->version };
-	fetch_object(&ask, &b->arena, &got);
+	if (!refreshed_elsewhere(b))
+		fetch_object(&ask, &b->arena, &got);
 	httpc_end(&got.xfer);
 	fill_leave(&got.reader);
 	background_free(b);

@@ -33,6 +33,7 @@ struct fetched {
 	struct meta meta;                     /* STORE: what is being stored; FRESHEN: what is stored, renewed */
 	struct fill *reader;                  /* STORE: the caller's */
 	struct xfer *xfer;                    /* RELAY of an answer: its body, the caller's */
+	bool full;                            /* it would have been stored, but too much waits for S3 (--spool-size) */
 };
 struct fetching {
 	struct fetch_ask ask;                 /* what it points to must stay until the fetch is answered */

@@ -9,6 +9,7 @@
 #include "../common/shm.h"
 #include "../s3/fill.h"
 #include "bans.h"
+#include "fleet.h"
 #include "scoreboard.h"
 
 #define LISTEN_MAX 16        /* addresses that --bind may name */
@@ -23,6 +24,7 @@ struct shared {
 	struct fill_table *fills;
 	struct certstore *certs;
 	struct bans *bans;
+	struct fleet_state *fleet;
 	struct state {
 		int64_t started;              /* wall, ms */
 		_Atomic int draining;         /* SIGTERM was seen */
@@ -35,6 +37,7 @@ struct shared {
 };
 
 struct heritage {
+	unsigned place;             /* the child's row of the scoreboard and the counters */
 	int listen_fd[LISTEN_MAX];
 	unsigned listen_n, port;
 	int health_fd;              /* -1 none */

@@ -12,6 +12,7 @@
 #include "../es/metadata.h"
 #include "../s3/evict.h"
 #include "../s3/manifest.h"
+#include "../s3/needed.h"
 #include "heritage.h"
 
 #define DEBRIS_MS (3600 * 1000)      /* beside the start: what a worker left that died */
@@ -54,6 +55,8 @@ struct janitor {
 	bool paused;
 	struct sums round;
 	uint64_t ages[AGES];             /* cost of the documents of that age */
+	struct needed *needed;           /* chunks of all documents: gathered in the first round, for what a crash left in the store */
+	bool orphans_done;
 	int64_t cut;                     /* wall ms: documents not used since then go in this round; 0: none */
 };
 
@@ -69,12 +72,11 @@ static uint64_t document_cost(const struct meta *m)
 }
 
 /* By its name (chunks.h), not by chunks_has(): that would count as a use, and everything would look as if it had just been used. */
-static bool chunk_there(const struct janitor *j, const uint8_t *id, uint64_t size)
+static bool chunk_there(const struct janitor *j, const struct chunk_id *id, uint64_t size)
 {
-	char hex[SHA256_HEX + 1], path[CHUNKS_PATH];
+	char path[CHUNKS_PATH];
 	struct stat st;
-	hex_encode(id, SHA256_RAW, hex);
-	snprintf(path, sizeof path, "%s/data/%c/%c/%c/%c/%s", j->store, hex[0], hex[1], hex[2], hex[3], hex);
+	chunks_path(j->store, id, path);
 	return stat(path, &st) == 0 ? (uint64_t)st.st_size == size : errno != ENOENT;
 }
 
@@ -85,11 +87,11 @@ static bool chunks_there(struct janitor *j, const struct meta *m)
 		return true;
 	if (manifest_parse(m->manifest, &mf) < 0)
 		return false;
-	if (mf.algorithm != MANIFEST_SHA256) /* chunks of the old system: they have no names here, and are no harm */
-		return true;
-	for (uint32_t i = 0; i < mf.n; i++)
-		if (!chunk_there(j, mf.ids + (size_t)i * SHA256_RAW, manifest_chunk_length(&mf, i)))
+	for (uint32_t i = 0; i < mf.n; i++) {
+		struct chunk_id id = manifest_id(&mf, i);
+		if (!chunk_there(j, &id, manifest_chunk_length(&mf, i)))
 			return false;
+	}
 	j->round.bytes += mf.total_size;
 	j->round.chunks += mf.n;
 	return true;
@@ -124,7 +126,7 @@ static void drop(struct janitor *j, const struct meta *m)
 	bool found;
 	arena_init(&a);
 	if (metadata_get(j->metadata, &m->id, 1, &a, &now, &found) > 0 && found && now.stored_at == m->stored_at && now.response_time == m->response_time)
-		metadata_drop_later(j->metadata, m->id);
+		metadata_forget(j->metadata, m->id); /* in a fleet it is there for the others, and for us when it is asked for again */
 	arena_fini(&a);
 }
 
@@ -133,9 +135,12 @@ static bool visit(void *arg, const struct meta *m)
 	struct janitor *j = arg;
 	bool index = str_eq(m->doc_type, STR("vary_index"));
 	int64_t used = m->last_access > m->stored_at ? m->last_access : m->stored_at;
+	if (j->needed != NULL)
+		needed_add(j->needed, m->manifest);
 	memcpy(j->after, m->id.p, m->id.n);
 	j->after_n = m->id.n;
-	if (index ? !index_used(j, m->id) : !chunks_there(j, m)) {
+	const bool here = index ? index_used(j, m->id) : chunks_there(j, m);
+	if (!here && (index || !fleet_configured())) { /* in a fleet the chunks are in S3, too */
 		j->round.gone++;
 		drop(j, m);
 	} else if (!index && j->cut > 0 && used < j->cut) {
@@ -159,6 +164,17 @@ static bool writes_failed(struct janitor *j)
 	uint64_t before = j->errors;
 	j->errors = counters_get(heritage.shared.counters, COUNT_store_errors);
 	return atomic_load(&s->meta_bad) || (j->errors != before && !atomic_load(&s->store_bad));
+}
+
+/* Chunks whose document was never committed, for a process was killed in between. Once a run; once more when the spool has some of them, too. */
+static void orphans(struct janitor *j)
+{
+	unsigned removed = 0, linked = 0;
+	int e = evict_orphans(j->store, heritage.shared.state->started, needed_has, j->needed, &removed, &linked);
+	if (removed > 0)
+		log_info("janitor: %u chunks removed that no document has", removed);
+	j->orphans_done = e < 0 || linked == 0;
+	needed_free(&j->needed);
 }
 
 /* All documents were seen: what follows for the next round. */
@@ -190,6 +206,8 @@ static void round_over(struct janitor *j)
 		log_info("metadata: about %llu of %llu bytes are in use; documents not used for %lld s go", (unsigned long long)r->cost, (unsigned long long)size,
 		         (long long)age_least(b) / 1000);
 	}
+	if (j->needed != NULL)
+		orphans(j);
 	j->round = (struct sums){ 0 };
 	memset(j->ages, 0, sizeof j->ages);
 	j->after_n = 0;
@@ -199,6 +217,8 @@ static void walk(struct janitor *j)
 {
 	bool pressed = j->cut > 0 || atomic_load(&heritage.shared.state->meta_bad);
 	j->deadline = clock_mono() + (pressed ? SLICE_PRESSED_MS : SLICE_MS);
+	if (j->needed == NULL && !j->orphans_done && j->after_n == 0)
+		j->needed = needed_new(metadata_count(j->metadata));
 	for (j->paused = false; !j->paused;) {
 		char after[METADATA_ID_MAX];
 		size_t n = j->after_n;
@@ -277,7 +297,8 @@ int janitor_main(unsigned index)
 		log_error("janitor: the name of the store is too long");
 		return 1;
 	}
-	const struct metadata_options o = { .dir = meta, .map_size = conf()->meta_size, .commit_ms = conf()->commit_ms, .queue_max = QUEUE_MAX, .recorder = true };
+	const struct metadata_options o = { .dir = meta, .map_size = conf()->meta_size, .commit_ms = conf()->commit_ms, .queue_max = QUEUE_MAX, .recorder = true,
+	                                    .outbox = fleet_configured() };
 	if (metadata_open(&j.metadata, &o) < 0) {
 		log_error("janitor: metadata cannot be opened");
 		return 1;

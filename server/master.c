@@ -32,6 +32,7 @@
 #define LOCK_TRIES 5
 #define LOCK_NAP_MS 10
 #define KILL_MS 3000            /* after SIGQUIT: what does not go is killed */
+#define UPLOADER_MS 1000        /* the uploader gets what the workers left of drain-seconds, and this at least: what is not sent by then stays */
 #define ALIVE_MS 10000          /* run/alive is touched this often: a start after a power cut knows from when on files may be hollow */
 #define HOLLOW_MS 60000         /* … and how long the kernel may have kept what was written (vm.dirty_expire and reserve) */
 
@@ -40,7 +41,7 @@ enum proc_kind {
 #include "tbl/procs.h"
 	PROC_KINDS
 };
-enum { ONE, WORKERS };
+enum { ONE, WORKERS, FLEET };
 enum { UNPRIVILEGED, KEEPS_CA };
 static const struct proc_row { const char *title; proc_main_f *main; int many, identity; } rows[] = {
 #define PROC(kind, title, main, many, identity, text) { title, main, many, identity },
@@ -172,6 +173,7 @@ static void prepare_shared(void)
 	sh->fills = fill_table_init(shm_map(fill_table_size((unsigned)conf()->fills_max)), (unsigned)conf()->fills_max);
 	sh->certs = certstore_init(shm_map(certstore_size()));
 	sh->bans = bans_init(shm_map(bans_size()));
+	sh->fleet = shm_map(sizeof *sh->fleet);
 	sh->state = shm_map(sizeof *sh->state);
 	sh->state->started = clock_wall();
 	tickets_init();
@@ -324,6 +326,7 @@ static void child_begin(unsigned place)
 		snprintf(title, sizeof title, "%s", rows[c->kind].title);
 	title_set(title);
 	log_title(title);
+	heritage.place = place;
 	counters_use(heritage.shared.counters, place);
 	score_begin(place, title);
 	fd_close(&lifeline_master);
@@ -376,7 +379,7 @@ static unsigned workers_wanted(void)
 static void children_plan(void)
 {
 	for (enum proc_kind k = 0; k < PROC_KINDS; k++) {
-		unsigned many = rows[k].many == WORKERS ? workers_wanted() : 1;
+		unsigned many = rows[k].many == WORKERS ? workers_wanted() : rows[k].many == FLEET ? fleet_configured() : 1;
 		for (unsigned i = 0; i < many; i++)
 			children[children_n++] = (struct child){ .kind = k, .index = i, .pause = RESTART_FIRST_MS };
 	}
@@ -434,17 +437,20 @@ static void restart_due(void)
 		}
 }
 
-static void tell(int sig, bool workers, bool others)
+#define ALL (~0u)
+#define ONLY(kind) (1u << PROC_##kind)
+
+static void tell(int sig, unsigned kinds)
 {
 	for (unsigned i = 0; i < children_n; i++)
-		if (children[i].pid > 0 && (children[i].kind == PROC_worker ? workers : others))
+		if (children[i].pid > 0 && (kinds & 1u << children[i].kind))
 			kill(children[i].pid, sig);
 }
 
-static bool alive(bool workers, bool others)
+static bool alive(unsigned kinds)
 {
 	for (unsigned i = 0; i < children_n; i++)
-		if (children[i].pid > 0 && (children[i].kind == PROC_worker ? workers : others))
+		if (children[i].pid > 0 && (kinds & 1u << children[i].kind))
 			return true;
 	return false;
 }
@@ -457,10 +463,10 @@ static int next_signal(const sigset_t *set, int64_t ms)
 	return sigtimedwait(set, NULL, &t);
 }
 
-static void wait_gone(const sigset_t *set, bool workers, bool others, int64_t ms)
+static void wait_gone(const sigset_t *set, unsigned kinds, int64_t ms)
 {
 	int64_t until = clock_mono() + ms;
-	while (reap(), alive(workers, others)) {
+	while (reap(), alive(kinds)) {
 		int64_t left = until - clock_mono();
 		if (left <= 0 || next_signal(set, left < 100 ? left : 100) == SIGQUIT)
 			break;
@@ -475,13 +481,17 @@ static void stop_all(const sigset_t *set, bool gently)
 		fd_close(&heritage.listen_fd[i]); /* refused from now on, not left waiting */
 	if (gently) {
 		log_info("draining for up to %.1f s", (double)conf()->drain_ms / 1000);
-		tell(SIGTERM, true, false);
-		wait_gone(set, true, false, conf()->drain_ms + 1000);
+		tell(SIGTERM, ONLY(worker));
+		int64_t until = clock_mono() + conf()->drain_ms;
+		wait_gone(set, ONLY(worker), conf()->drain_ms + 1000);
+		tell(SIGTERM, ONLY(uploader)); /* it has what the last responses left */
+		int64_t left = until - clock_mono();
+		wait_gone(set, ONLY(uploader), left > UPLOADER_MS ? left : UPLOADER_MS);
 	}
-	tell(SIGQUIT, true, true);
-	wait_gone(set, true, true, KILL_MS);
-	tell(SIGKILL, true, true);
-	wait_gone(set, true, true, KILL_MS);
+	tell(SIGQUIT, ALL);
+	wait_gone(set, ALL, KILL_MS);
+	tell(SIGKILL, ALL);
+	wait_gone(set, ALL, KILL_MS);
 	unlink(below("run/pid"));
 	log_info("stopped");
 }
@@ -535,7 +545,7 @@ static void dump(void)
 	for (unsigned i = 0; i < children_n; i++)
 		log_info("state: %s pid %d, %u restarts", heritage.shared.scoreboard->procs[i].title, (int)children[i].pid,
 		         (unsigned)atomic_load(&heritage.shared.scoreboard->procs[i].restarts));
-	tell(SIGUSR1, true, false);
+	tell(SIGUSR1, ONLY(worker));
 }
 
 static void supervise(const sigset_t *set)
@@ -581,6 +591,7 @@ static void say_ready(void)
 	if (conf()->daemon)
 		return;
 	log_info("passsage %s listens on port %u, %u workers, state in %s", PACKAGE_VERSION, heritage.port, workers_wanted(), conf()->state_dir);
+	fleet_say();
 }
 
 static int run_single(void)
@@ -589,13 +600,14 @@ static int run_single(void)
 	while (children[place].kind != PROC_worker)
 		place++;
 	children[place].pid = 0;
+	heritage.place = place;
 	counters_use(heritage.shared.counters, place);
 	score_begin(place, "worker 0");
 	signals_set();
 	struct sigaction sa = { .sa_handler = on_signal };
 	sigaction(SIGINT, &sa, NULL);
 	int r = worker_main(0);
-	tell(SIGQUIT, true, true);
+	tell(SIGQUIT, ALL);
 	return r;
 }
 

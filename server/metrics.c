@@ -12,6 +12,19 @@ static void one(struct page_text *t, const char *name, const char *suffix, const
 	page_addz(t, line);
 }
 
+static void fleet(struct page_text *t, const struct metrics_extra *x)
+{
+	one(t, "s3_up", "", "gauge", "1: the bucket could be reached when it was last looked at", "", x->s3_up);
+	if (x->es)
+		one(t, "elasticsearch_up", "", "gauge", "1: Elasticsearch could be reached when it was last looked at", "", x->es_up);
+	one(t, "spool_entries", "", "gauge", "chunks that wait for S3", "", (double)x->spool_entries);
+	one(t, "spool_bytes", "", "gauge", "their bytes; nothing new is cached above --spool-size", "", (double)x->spool_bytes);
+	one(t, "spool_failed", "", "gauge", "chunks that S3 has refused for good, in spool/failed", "", (double)x->spool_failed);
+	one(t, "spool_oldest_seconds", "", "gauge", "how long the oldest of the chunks has waited", "", (double)x->spool_oldest_ms / 1000);
+	one(t, "outbox_entries", "", "gauge", "documents that wait for S3 and Elasticsearch", "", (double)x->outbox);
+	one(t, "outbox_oldest_seconds", "", "gauge", "how long the oldest of the documents has waited", "", (double)x->outbox_oldest_ms / 1000);
+}
+
 void metrics_text(struct page_text *t, const struct counters *c, const struct metrics_extra *x)
 {
 	for (unsigned i = 0; i < COUNT_MAX; i++) {
@@ -27,6 +40,8 @@ void metrics_text(struct page_text *t, const struct counters *c, const struct me
 	one(t, "store_bytes", "", "gauge", "bytes in the local store when it was last measured", "", (double)x->store_bytes);
 	one(t, "store_files", "", "gauge", "chunks in the local store when it was last measured", "", (double)x->store_files);
 	one(t, "store_disk_percent", "", "gauge", "how full the disk of the store is", "", (double)x->disk_percent);
+	if (x->fleet)
+		fleet(t, x);
 }
 
 void metrics_json(struct page_text *t, const struct counters *c)

@@ -11,6 +11,10 @@ struct metrics_extra {
 	unsigned banned;               /* origins */
 	bool degraded;
 	uint64_t store_bytes, store_files, disk_percent;
+	bool fleet, es;                /* S3 is configured, Elasticsearch too: else nothing of what follows is shown */
+	bool s3_up, es_up;
+	uint64_t spool_entries, spool_bytes, spool_failed, outbox;
+	int64_t spool_oldest_ms, outbox_oldest_ms; /* their age */
 };
 #define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
 void metrics_text(struct page_text *, const struct counters *, const struct metrics_extra *);

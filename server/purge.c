@@ -156,6 +156,8 @@ int64_t purge_run(const struct purge *p, struct fill_table *fills, struct metada
 	}
 	if (n > 0)
 		count_add(COUNT_purged, (uint64_t)n);
+	if (heritage.shared.fleet != NULL) /* the uploader tells the other nodes; it would look within a second anyway */
+		shm_wake_all(&heritage.shared.fleet->spool.news);
 	return n;
 }
 

@@ -39,6 +39,7 @@ struct request {
 	/* plan, lookup, judge */
 	struct plan plan;
 	bool planned;
+	bool own_bucket;                  /* it is for the bucket that we store in, and should not have come here (policy/s3host.h) */
 	struct meta stored;               /* the selected variant */
 	bool has_stored, other_variants;  /* … and others that do not answer this request */
 	struct meta part;                 /* of a whole that is not stored (policy/part.c) */
@@ -46,6 +47,7 @@ struct request {
 	struct str fetch_id;              /* under which name the response would be stored; the fill's key */
 	uint32_t fill_epoch;              /* of s3/fill.h, before the lookup */
 	uint64_t fill_version;            /* likewise */
+	bool asked, told;                 /* Elasticsearch was asked, or there is no sense in it; and what is stored came from there */
 	bool look_again;                  /* somebody else was at it meanwhile */
 	bool waited;                      /* … and we were there before the answer was */
 	struct judgement judgement;
@@ -103,6 +105,7 @@ int request_look_up(struct request *, struct str *fetch_id);   /* stored, has_st
 /* The same without the fills. fetch_id: under which name a response to this request would be stored, as far as is known before it comes.
  * Needs plan, http, arena, and of worker the metadata. */
 int request_find(struct request *, struct str *fetch_id);
+bool request_ask(struct request *);                            /* the same from Elasticsearch, and the judgement; true: that is newer */
 bool request_use_part(struct request *);                       /* a stored part becomes stored: it may be the answer */
 struct str request_part_id(const struct request *);
 int request_serve_stored(struct request *);                    /* stored becomes the answer */

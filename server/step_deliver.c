@@ -6,6 +6,7 @@
 #include "../common/log.h"
 #include "../common/range.h"
 #include "../policy/cachestatus.h"
+#include "../policy/s3host.h"
 #include "../policy/judge.h"
 #include "request.h"
 #include "worker.h"
@@ -100,6 +101,8 @@ static int send_view(struct delivery *d, const char *p, size_t n)
 static int64_t send_part(struct delivery *d, uint64_t first, uint64_t end)
 {
 	uint64_t at = first;
+	if (d->r->object != NULL && end != UINT64_MAX && d->r->worker->refill != NULL)
+		(void)object_prepare(d->r->object, first, end - first, 0); /* what is not here is on its way, several chunks of it; reading waits */
 	while (at < end) {
 		const void *view;
 		size_t want = end - at < READ_PIECE ? (size_t)(end - at) : READ_PIECE;
@@ -186,7 +189,8 @@ struct str request_cache_status(struct request *r)
 {
 	const bool fetched = r->fetching.arena != NULL, asked = fetched || r->joined || !r->cached;
 	struct cache_told t = { .all = conf()->cache_status == CACHE_STATUS_ALL, .from_cache = r->cached, .stale = r->stale, .page = r->page,
-	                        .collapsed = r->joined, .stored = r->has_meta && !r->cached && !r->joined, .reason = r->reason };
+	                        .collapsed = r->joined, .stored = r->has_meta && !r->cached && !r->joined,
+	                        .spool_full = r->fetching.got.full, .reason = r->reason };
 	if (!t.all && !(t.from_cache && t.stale))
 		return cache_status(r->arena, &t);
 	if (asked)
@@ -305,6 +309,8 @@ static void ours(struct delivery *d, struct headers *h)
 		headers_set(h, STR("x-proxy-policy"), str_c(policy_name(r->plan.policy)));
 	struct str via = headers_joined(h, STR("Via"), a);
 	headers_set(h, STR("via"), via.n == 0 ? str_c(heritage.via) : arena_printf(a, "%s, %.*s", heritage.via, STRP(via)));
+	if (r->own_bucket)
+		headers_set(h, STR("x-passsage-warning"), s3host_warning(a, &r->http));
 	struct str cs = request_cache_status(r);
 	if (cs.n > 0)
 		headers_add(h, STR("cache-status"), cs);
@@ -375,6 +381,8 @@ enum req_step step_deliver(struct request *r)
 			r->err = e;
 			snprintf(r->problem, sizeof r->problem, "%s", r->xfer != NULL && *httpc_problem(r->xfer) ? httpc_problem(r->xfer) : err_text(e));
 		}
+		if ((e == -ERR_NOT_FOUND || e == -ERR_CORRUPT) && r->cached && r->object != NULL) /* its bytes are nowhere any more: the next request fetches it anew */
+			metadata_drop_seen_later(r->worker->metadata, &r->meta);
 		r->broken = true;
 		if (d.length < 0 && !d.chunked) /* HTTP/1.0: to its client a clean end would be the body's */
 			conn_breaks(r->conn);

@@ -8,9 +8,22 @@
 #include "request.h"
 #include "worker.h"
 
+#define FIRST_BYTES_MS 3000 /* S3 has this long for the first bytes of what is only there: then the origin is asked, which may be no slower */
+#define SLICE_MS 1000
+
+/* metadata_get, or metadata_ask, which asks Elasticsearch too */
+typedef int get_f(struct metadata *, const struct str ids[], unsigned n, struct arena *, struct meta metas[], bool found[]);
+
+/* A document that has lost its manifest has no body, which is not the same as an empty one (behaviour.md 4.5). The old system
+ * stores redirects without. */
+static bool has_body(const struct meta *m)
+{
+	return m->manifest.n > 0 || m->content_size == 0 || (m->status >= 300 && m->status < 400 && m->flags & META_HEADERS_ONLY);
+}
+
 static void consider(struct request *r, const struct meta *m)
 {
-	if (m->status == 0 || !vary_matches(m, &r->http.headers)) /* RFC 9111 4.1 */
+	if (m->status == 0 || !has_body(m) || !vary_matches(m, &r->http.headers)) /* RFC 9111 4.1 */
 		return;
 	if (r->has_stored && r->stored.response_time >= m->response_time) /* the newest of those that match */
 		return;
@@ -18,7 +31,7 @@ static void consider(struct request *r, const struct meta *m)
 	r->has_stored = true;
 }
 
-static void by_other_names(struct request *r, struct str vary)
+static void by_other_names(struct request *r, get_f *get, struct str vary)
 {
 	struct str names[VARY_NAMES], ids[VARY_NAMES];
 	struct meta found[VARY_NAMES];
@@ -26,45 +39,50 @@ static void by_other_names(struct request *r, struct str vary)
 	unsigned n = vary_names(r->arena, vary, &r->http.headers, names);
 	for (unsigned i = 1; i < n; i++) /* the first was asked for already */
 		ids[i] = key_variant_id(r->arena, r->plan.id, names[i]);
-	if (n > 1 && metadata_get(r->worker->metadata, ids + 1, n - 1, r->arena, found, there) > 0)
+	if (n > 1 && get(r->worker->metadata, ids + 1, n - 1, r->arena, found, there) > 0)
 		for (unsigned i = 0; i < n - 1; i++)
 			if (there[i])
 				consider(r, &found[i]);
 }
 
-int request_find(struct request *r, struct str *fetch_id)
+/* request_find by get. guess: a third document that is likely to be wanted, asked for together with the first two; STR_NONE none. */
+static int look_up(struct request *r, get_f *get, struct str guess, struct str *fetch_id)
 {
-	struct str ids[2] = { r->plan.vary_id, r->plan.id };
+	struct str ids[3] = { r->plan.vary_id, r->plan.id, guess };
 	struct str raw = STR_NONE;
 	struct meta found[VARY_NAMES];
 	bool there[VARY_NAMES] = { false };
 	*fetch_id = r->plan.id;
 	r->has_stored = false;
-	int n = metadata_get(r->worker->metadata, ids, 2, r->arena, found, there);
+	int n = get(r->worker->metadata, ids, guess.n > 0 ? 3 : 2, r->arena, found, there);
 	if (n < 0 && n != -ERR_NOT_FOUND)
 		return n;
 	const struct str vary = there[0] ? found[0].vary : STR_NONE;
-	const bool there_plain = there[1];
-	if (there_plain)
+	const bool plain = there[1];
+	if (plain)
 		consider(r, &found[1]);
+	if (there[2])
+		consider(r, &found[2]);
 	if (vary.n > 0)
 		raw = vary_request(r->arena, vary, &r->http.headers);
-	else if (!there[1] && r->worker->shared_documents) /* a document of the old system: stored under what Accept-Encoding alone selects (behaviour.md 2.1 step 5) */
+	else if (!plain && r->worker->shared_documents) /* a document of the old system: stored under what Accept-Encoding alone selects (behaviour.md 2.1 step 5) */
 		raw = vary_proactive(r->arena, &r->http.headers);
 	if (raw.p != NULL) {
 		struct str id = key_variant_id(r->arena, r->plan.id, raw);
 		if (vary.n > 0)
 			*fetch_id = id;
-		if (metadata_get(r->worker->metadata, &id, 1, r->arena, found, there) > 0 && there[0])
+		if (!str_eq(id, guess) && get(r->worker->metadata, &id, 1, r->arena, found, there) > 0 && there[0])
 			consider(r, &found[0]);
 	}
 	if (vary.n > 0 && !r->has_stored)
-		by_other_names(r, vary);
-	r->other_variants = !r->has_stored && (vary.n > 0 || there_plain);
+		by_other_names(r, get, vary);
+	r->other_variants = !r->has_stored && (vary.n > 0 || plain);
 	if (r->has_stored)
 		*fetch_id = r->stored.id;
 	return 0;
 }
+
+int request_find(struct request *r, struct str *fetch_id) { return look_up(r, metadata_get, STR_NONE, fetch_id); }
 
 void request_variant(struct request *r, struct str vary)
 {
@@ -78,6 +96,35 @@ int request_look_up(struct request *r, struct str *fetch_id)
 	r->fill_epoch = fill_epoch(heritage.shared.fills, r->plan.id);
 	r->fill_version = fill_version(heritage.shared.fills, r->plan.id);
 	return request_find(r, fetch_id);
+}
+
+/* Another node may have fetched it, or refreshed it. Once a request, and only before somebody would ask the origin: hits never come here.
+ * true: it has, and the judgement is on that now. */
+bool request_ask(struct request *r)
+{
+	const struct judge_options opt = judge_settings(conf());
+	if (r->asked || r->worker->fleet.remote == NULL)
+		return false;
+	r->asked = true;
+	const struct meta was = r->stored;
+	const bool had = r->has_stored;
+	struct str id = r->fetch_id, guess = r->fetch_id;
+	if (str_eq(guess, r->plan.id)) {
+		struct str raw = vary_proactive(r->arena, &r->http.headers);
+		guess = raw.p != NULL ? key_variant_id(r->arena, r->plan.id, raw) : STR_NONE;
+	}
+	pool_blocking(r->worker->pool);
+	if (look_up(r, metadata_ask, guess, &id) < 0 || !r->has_stored ||
+	    (had && r->stored.stored_at <= was.stored_at && r->stored.response_time <= was.response_time)) {
+		r->has_stored = had;
+		r->stored = was;
+		return false;
+	}
+	r->told = true;
+	r->fetch_id = id;
+	r->judgement = judge_stored(&opt, &r->plan, &r->http, &r->stored, clock_wall(), origin_down(&r->http.url));
+	r->reason = r->judgement.reason;
+	return true;
 }
 
 static enum req_step refuse(struct request *r)
@@ -137,6 +184,8 @@ enum req_step step_judge(struct request *r)
 	                            r->has_stored && origin_down(&r->http.url));
 	if (!r->has_stored && request_use_part(r))
 		return STEP_open;
+	if (r->judgement.verdict == VERDICT_REFUSE && r->judgement.reason != REASON_cache_unavailable)
+		request_ask(r); /* only-if-cached: the fleet's cache */
 	r->reason = r->judgement.reason;
 	if (r->other_variants && r->judgement.forward == FORWARD_uri_miss)
 		r->judgement.forward = FORWARD_vary_miss;
@@ -164,17 +213,64 @@ enum req_step step_judge(struct request *r)
 	return refuse(r);
 }
 
-/* What is stored becomes the answer. -ERR_X: its bytes cannot be had; when they are not there, it is forgotten. */
+/* What of the stored bytes will be sent first? false: none, or they are sure to be there. */
+static bool first_wanted(struct request *r, uint64_t *first, uint64_t *n)
+{
+	struct range ranges[RANGE_MAX];
+	unsigned ranges_n = 0;
+	const int64_t size = object_size(r->object);
+	if (r->worker->refill == NULL || r->http.method == METHOD_HEAD || size <= 0)
+		return false;
+	switch (judge_select(&r->http, &r->stored, size, clock_wall(), ranges, &ranges_n)) {
+	case SELECT_FULL:
+		*first = 0;
+		*n = (uint64_t)size;
+		return true;
+	case SELECT_RANGES:
+		*first = ranges[0].first;
+		*n = ranges[0].last - ranges[0].first + 1;
+		return true;
+	case SELECT_NOT_MODIFIED:
+	case SELECT_PRECONDITION_FAILED:
+	case SELECT_UNSATISFIABLE:
+		break;
+	}
+	return false;
+}
+
+/* In a fleet the bytes may be in S3 only. While no head has been sent, all can still be answered otherwise: so the first of them are made
+ * sure now. 0, or why not. */
+static int make_sure(struct request *r)
+{
+	uint64_t first, n;
+	int e;
+	if (!first_wanted(r, &first, &n) || (e = object_prepare(r->object, first, n, 0)) == 0)
+		return 0;
+	const int64_t until = clock_mono() + FIRST_BYTES_MS;
+	pool_blocking(r->worker->pool);
+	while (e == -ERR_TIMEOUT && clock_mono() < until) {
+		if (conn_gone(r->conn))
+			return -ERR_CLIENT_GONE;
+		const int64_t slice = clock_mono() + SLICE_MS;
+		e = object_prepare(r->object, first, n, slice < until ? slice : until);
+	}
+	return e;
+}
+
+/* What is stored becomes the answer. -ERR_X: its bytes cannot be had; when they are nowhere any more, it is forgotten everywhere. */
 int request_serve_stored(struct request *r)
 {
 	if (r->http.method != METHOD_HEAD || r->stored.manifest.n > 0) {
-		int e = object_open(&r->object, r->worker->chunks, r->stored.manifest);
+		int e = object_open(&r->object, r->worker->chunks, r->worker->refill, r->stored.manifest);
+		if (e == 0 && (e = make_sure(r)) < 0)
+			object_close(&r->object);
 		if (e < 0) {
-			if (e == -ERR_NOT_FOUND || e == -ERR_CORRUPT) { /* else it is us: no descriptors or memory just now */
+			if (e == -ERR_NOT_FOUND || e == -ERR_CORRUPT) { /* else it is us (no descriptors or memory just now), or S3 is away */
 				count(COUNT_corrupt);
-				metadata_drop_later(r->worker->metadata, r->stored.id);
+				metadata_drop_seen_later(r->worker->metadata, &r->stored);
 			}
 			r->has_stored = false;
+			r->asked = true; /* Elasticsearch would say the same */
 			return e;
 		}
 	}

@@ -41,6 +41,9 @@ static enum req_step serve_stale(struct request *r, int err, const char *problem
 	return STEP_deliver;
 }
 
+static enum req_step fetch(struct request *r, struct fill **fill);
+
+/* STEP_REST: the origin is asked once more. */
 static enum req_step use(struct request *r, struct fetched *got)
 {
 	switch (got->outcome) {
@@ -52,8 +55,10 @@ static enum req_step use(struct request *r, struct fetched *got)
 		return STEP_deliver;
 	case OUTCOME_FRESHEN:
 		r->stored = got->meta;
-		if (request_serve_stored(r) < 0) /* what was confirmed has lost its bytes: very rare, and the client tries again */
-			return fail(r, -ERR_CORRUPT, "");
+		if (request_serve_stored(r) < 0) { /* what was confirmed has lost its bytes: the origin is asked for them, which is rare */
+			fetch(r, NULL);
+			return STEP_REST;
+		}
 		r->revalidated = true;
 		r->reason = REASON_cache_hit_revalidated;
 		return STEP_deliver;
@@ -90,9 +95,10 @@ static enum req_step fetch(struct request *r, struct fill **fill)
 
 enum req_step step_answer(struct request *r)
 {
-	if (fetch_answer(&r->fetching, 0) || (r->conn->nudged && conn_gone(r->conn) && fetch_abandon(&r->fetching)))
-		return use(r, &r->fetching.got);
-	return STEP_REST;
+	enum req_step next = STEP_REST;
+	while (next == STEP_REST && (fetch_answer(&r->fetching, 0) || (r->conn->nudged && conn_gone(r->conn) && fetch_abandon(&r->fetching))))
+		next = use(r, &r->fetching.got);
+	return next;
 }
 
 /* Has it a validator? Else there is nothing to be won by waiting until it is stored. */
@@ -226,9 +232,38 @@ static bool look_again(struct request *r)
 	return request_use_part(r) && request_serve_stored(r) == 0;
 }
 
+static void let_go(void *arg, int err)
+{
+	struct fill *fill = arg;
+	(void)err;
+	fill_fail(&fill, -ERR_AGAIN, 0); /* who waited looks again, and finds it */
+}
+
+/* Another node may have it (es/metadata.h). Whoever would go to the origin asks, so that a crowd asks once: it waits until our mirror has the
+ * answer, too. */
+static bool found_elsewhere(struct request *r, struct fill **fill)
+{
+	if (!request_ask(r))
+		return false;
+	const struct judgement *j = &r->judgement;
+	if (j->verdict != VERDICT_HIT && j->verdict != VERDICT_HIT_AND_REVALIDATE && j->verdict != VERDICT_SERVE_STALE)
+		return false;
+	const bool stale = j->lifetime_s >= 0 && j->age_s >= j->lifetime_s;
+	if (request_serve_stored(r) < 0)
+		return false;
+	r->stale = stale;
+	if (fill != NULL) {
+		metadata_flush_then(r->worker->metadata, let_go, *fill);
+		*fill = NULL;
+	}
+	return true;
+}
+
 enum req_step step_obtain(struct request *r)
 {
 	bool alone = r->http.method == METHOD_HEAD; /* its answer has no body to share */
+	if (alone && found_elsewhere(r, NULL))
+		return STEP_deliver;
 	for (int round = 0; round < ROUNDS && !alone; round++) {
 		struct fill *fill = NULL;
 		enum req_step next;
@@ -249,7 +284,7 @@ enum req_step step_obtain(struct request *r)
 					return STEP_deliver;
 				}
 			}
-			return fetch(r, &fill);
+			return found_elsewhere(r, &fill) ? STEP_deliver : fetch(r, &fill);
 		case FILL_READER:
 			r->look_again = true;
 			if ((next = join(r, &fill, &alone)) != STEP_MAX)

@@ -1,5 +1,6 @@
 /* step_plan.c - the rules' word on the request, and whether the cache has anything to do with it. */
 #include "../policy/key.h"
+#include "../policy/s3host.h"
 #include "request.h"
 #include "worker.h"
 
@@ -32,12 +33,13 @@ enum req_step step_plan(struct request *r)
 	conn_client(r->conn, &r->http.client);
 	ruleset_plan(atomic_load(&r->worker->rules), &r->http, wanted, r->arena, &r->plan);
 	r->planned = true;
+	r->own_bucket = s3host_applies(&r->worker->s3_host, &r->http, &r->plan);
 	if (r->framing.upgrade && worth_upgrading(r)) {
 		r->reason = REASON_upgrade;
 		return STEP_pass;
 	}
 	r->judgement = judge_request(&r->plan, &r->http);
-	r->reason = r->judgement.reason;
+	r->reason = r->own_bucket ? REASON_no_cache_s3_request : r->judgement.reason;
 	if (r->judgement.verdict == VERDICT_PASS || r->body_left != 0) /* a GET with a body means something that no key knows */
 		return STEP_pass;
 	request_normalize(r); /* for the variant and the origin alike */

@@ -66,7 +66,7 @@ static void access_line(struct request *r)
 		a.cache_fresh = r->judgement.lifetime_s >= 0 && r->judgement.age_s < r->judgement.lifetime_s;
 		a.cache_head_etag = headers_get(&r->stored.headers, STR("ETag"));
 		a.cache_head_last_modified = headers_get(&r->stored.headers, STR("Last-Modified"));
-		a.metadata_source = STR("mirror");
+		a.metadata_source = r->told ? STR("elasticsearch") : STR("mirror");
 	}
 	a.cache_head_status = r->has_stored ? 200 : 404;
 	if (r->has_meta)

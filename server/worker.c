@@ -25,6 +25,7 @@
 #define CHUNK_FDS 512               /* open chunk files */
 #define REST_FDS 1024               /* descriptors for all that is no connection: chunk files, fills, the database */
 #define HOT_MAX (256 * 1024)        /* a body up to this may be kept in memory */
+#define FLEET_CONNECTIONS 64        /* to S3, and as many to Elasticsearch: more at a time only wait for one another */
 #define UPSTREAM_IDLE_MS 60000      /* an idle connection to an origin */
 
 struct judge_options judge_settings(const struct settings *s)
@@ -154,26 +155,61 @@ static void about_to_wait(void *arg)
 		pool_blocking(w->pool);
 }
 
+/* What a refill does beside its reader (s3/refill.h). */
+struct aside { struct pool_item item; void (*job)(void *); void *arg; };
+
+static void aside_run(struct pool_item *it)
+{
+	struct aside *a = (struct aside *)it;
+	a->job(a->arg);
+	free(a);
+}
+
+static bool run_aside(void *arg, void (*job)(void *), void *job_arg)
+{
+	struct worker *w = arg;
+	if (w->pool == NULL || !pool_spare(w->pool))
+		return false;
+	struct aside *a = xcalloc(1, sizeof *a);
+	a->item.run = aside_run;
+	a->job = job;
+	a->arg = job_arg;
+	pool_submit(w->pool, &a->item, POOL_JOB);
+	return true;
+}
+
+static void open_fleet(struct worker *w)
+{
+	const struct settings *s = conf();
+	if (!fleet_configured())
+		return;
+	w->spool = fleet_spool(w->chunks);
+	s3host_of(conf()->s3_endpoint, conf()->s3_bucket, conf()->s3_region, &w->s3_host);
+	const struct refill_options ro = { .bucket = w->fleet.bucket, .chunks = w->chunks, .fills = heritage.shared.fills, .spool = w->spool, .worker = w->index,
+	                                   .prefix = s->data_prefix, .depth = (unsigned)s->prefix_depth, .ahead = (unsigned)s->refill_ahead, .run = run_aside,
+	                                   .run_arg = w, .about_to_wait = about_to_wait, .about_arg = w };
+	w->refill = refill_new(&ro);
+	w->shared_documents = w->fleet.remote != NULL;
+}
+
 static void open_stores(struct worker *w)
 {
 	const struct settings *s = conf();
+	fleet_open(&w->fleet, FLEET_CONNECTIONS);
 	char path[4300];
 	snprintf(path, sizeof path, "%s/meta", s->state_dir);
 	const struct metadata_options mo = { .dir = xstrdup(path), .map_size = s->meta_size, .commit_ms = s->commit_ms, .queue_max = METADATA_QUEUE, .recorder = true,
-	                                     .about_to_wait = about_to_wait, .about_to_wait_arg = w };
+	                                     .about_to_wait = about_to_wait, .about_to_wait_arg = w, .outbox = fleet_configured(), .remote = w->fleet.remote };
 	if (metadata_open(&w->metadata, &mo) < 0)
 		die(EX_SOFTWARE, "metadata");
 	snprintf(path, sizeof path, "%s/store", s->state_dir);
 	const struct chunks_options co = { .dir = xstrdup(path), .hot_bytes = s->hot_size, .hot_max = HOT_MAX, .fds = CHUNK_FDS,
-	                                   .verify_after_ms = atomic_load(&heritage.shared.state->unclean_since) };
+	                                   .verify_after_ms = atomic_load(&heritage.shared.state->unclean_since),
+	                                   .random_ids = fleet_configured() && s->chunk_ids == CHUNK_IDS_UUID };
 	int e = chunks_open(&w->chunks, &co);
 	if (e < 0)
 		die(EX_SOFTWARE, "the store %s: %s", path, err_text(e));
-}
-
-static unsigned worker_place(unsigned index)
-{
-	return index + 1; /* certgen stands before the workers in tbl/procs.h */
+	open_fleet(w);
 }
 
 /* Connections that descriptors are left for: clients who only connect may not take those that hits and origins need. */
@@ -204,7 +240,7 @@ int worker_main(unsigned index)
 	mallopt(M_TOP_PAD, HEAP_STEP);
 	mallopt(M_ARENA_MAX, HEAPS);
 	w->index = index;
-	w->place = worker_place(index);
+	w->place = heritage.place;
 	w->siblings = !s->foreground_worker && s->workers != 1;
 	pthread_mutex_init(&w->lock, NULL);
 	access_open(s->access_log_file);

@@ -7,7 +7,9 @@
 #include "../es/metadata.h"
 #include "../policy/judge.h"
 #include "../policy/rules.h"
+#include "../policy/s3host.h"
 #include "../s3/object.h"
+#include "../s3/refill.h"
 #include "conn.h"
 #include "heritage.h"
 #include "pool.h"
@@ -15,13 +17,17 @@
 
 struct worker {
 	unsigned index, place;           /* which worker; which row of scoreboard and counters */
-	bool shared_documents;           /* other nodes, perhaps of the old system, write documents too (Elasticsearch): not yet */
+	bool shared_documents;           /* other nodes, perhaps of the old system, write documents too (Elasticsearch) */
 	bool siblings;                   /* there are other workers */
 	struct pool *pool;
 	SSL_CTX *tls;
 	struct httpc *httpc;
 	struct metadata *metadata;
 	struct chunks *chunks;
+	struct s3host s3_host;           /* what needs no proxy */
+	struct fleet fleet;              /* S3 and Elasticsearch; all NULL: a node on its own */
+	struct spool *spool;             /* NULL: the same, or it cannot be had: nothing is stored */
+	struct refill *refill;           /* NULL: the same */
 	struct certgen_client *certgen;
 	struct tunnels *tunnels;
 	struct ruleset *_Atomic rules;   /* replaced by SIGHUP; old ones are kept, for a request may still hold one */

@@ -33,6 +33,16 @@ subtest 'a wrong setting ends the start with status 64 and says name, value and 
 		[ {}, ['--config', "$dir/none.conf"], qr/none\.conf/ ],
 		[ {}, ['--cache-low-watermark', '96', '--cache-high-watermark', '95'], qr/watermark/ ],
 		[ {}, ['no-such-command'], qr/no-such-command/ ],
+		[ {}, ['--elasticsearch-url', 'http://es.test:9200'], qr/--elasticsearch-url .*: needs s3\.bucket.*one machine only/ ],
+		[ {}, ['--s3-bucket', 'b', '--elasticsearch-url', 'es.test:9200'], qr/--elasticsearch-url .*: must be URLs/ ],
+		[ {}, ['--s3-bucket', 'b', '--elasticsearch-url', 'http://u:p@es.test:9200/,ftp://es.test'], qr/--elasticsearch-url .*: must be URLs/ ],
+		[ {}, ['--s3-endpoint', 's3.test:9000'], qr/--s3-endpoint s3\.test:9000: must be a URL/ ],
+		[ {}, ['--s3-endpoint', 'http://s3.test:90000'], qr/--s3-endpoint .*: must be a URL/ ],
+		[ {}, ['--s3-bucket', 'a bucket'], qr/--s3-bucket a bucket: must be a bucket/ ],
+		[ {}, ['--s3-bucket', 'b', '--s3-access-key', 'k'], qr/--s3-access-key k: needs s3\.secret_key/ ],
+		[ {}, ['--object-store-url', 'http://s3.test/b'], qr/--object-store-url .*needs s3\.bucket/ ],
+		[ {}, ['--data-prefix', '/data'], qr/--data-prefix \/data: / ],
+		[ {}, ['--chunk-ids', 'md5'], qr/--chunk-ids md5: .*sha256/ ],
 	) {
 		my ($env, $args, $re) = @$_;
 		my ($s, $out) = run($env, @$args, '--state-dir', "$dir/never");
@@ -71,9 +81,19 @@ subtest 'defaults < file < environment < command line, and the dump says which' 
 	is dump_of({}, '--chunk-size', '1.5M') =~ /^cache\.chunk_size = "?(\S+?)"? /m && $1, '1536K', 'sizes are texts, sums are right';
 };
 
+subtest 'S3: bucket and region as the old system had them' => sub {
+	my $out = dump_of({ AWS_REGION => '', AWS_DEFAULT_REGION => '' }, '--s3-endpoint', 'http://s3.test:9000');
+	like $out, qr/^s3\.bucket = "proxy-cache"/m, 'an endpoint alone: the bucket proxy-cache';
+	like $out, qr/^s3\.region = "us-west-2"/m, 'no region: us-west-2';
+	like dump_of({ AWS_REGION => 'eu-north-1', AWS_DEFAULT_REGION => '' }), qr/^s3\.region = "eu-north-1"/m, 'AWS_REGION';
+	like dump_of({ AWS_REGION => 'eu-north-1', AWS_DEFAULT_REGION => 'eu-west-1' }), qr/^s3\.region = "eu-west-1"/m, 'before it AWS_DEFAULT_REGION';
+	like dump_of({}), qr/^s3\.bucket = ""/m, 'none of them: no S3';
+};
+
 subtest 'secrets stay secret' => sub {
 	my $pem = "-----BEGIN PRIVATE KEY-----\nSECRETSECRET\n-----END PRIVATE KEY-----\n";
-	my $out = dump_of({ PASSSAGE_DEBUG_TOKEN => 'hunter2hunter2', PASSSAGE_MITM_CA => $pem });
+	my $out = dump_of({ PASSSAGE_DEBUG_TOKEN => 'hunter2hunter2', PASSSAGE_MITM_CA => $pem, S3_BUCKET => 'b', PASSSAGE_S3_ACCESS_KEY => 'k', PASSSAGE_S3_SECRET_KEY => 'hunter2',
+	                    PASSSAGE_ELASTICSEARCH_URL => 'http://me:hunter2@es.test:9200', PASSSAGE_ELASTICSEARCH_API_KEY => 'hunter2hunter2' });
 	unlike $out, qr/hunter2|SECRETSECRET/, 'the dump shows none';
 	like $out, qr/debug_token = .*\*\*\*.*environment PASSSAGE_DEBUG_TOKEN/, '… but that there is one, and from where';
 	my ($s, $complaint) = run({ PASSSAGE_MITM_CA => $pem }, '--state-dir', "$dir/secret", '--port', 0, '--health-port', -1);

@@ -155,6 +155,34 @@ subtest 'degraded is shown as long as it lasts, and the proxy serves' => sub {
 	is $p->stop, 0, 'it ends well';
 };
 
+subtest 'a bucket that is away: 503, or degraded where one says so; requests go on, and what is new waits' => sub {
+	my @fleet = (s3_endpoint => 'http://127.0.0.1:' . free_port(), s3_access_key => 'k', s3_secret_key => 's', elasticsearch_url => 'http://127.0.0.1:' . free_port());
+	my $p = proxy(@fleet);
+	ok wait_until(sub { ($p->get('/health')->{status} // 0) == 503 }, 20), 'it is not healthy';
+	like $p->get('/health')->{body}, qr/^s3_unhealthy: ./, '… as the old system says it';
+	my $j = health($p);
+	isnt $j->{checks}{s3}, 'ok', '… in JSON: S3';
+	ok wait_until(sub { health($p)->{checks}{elasticsearch} ne 'ok' }, 20), '… Elasticsearch';
+	is $j->{checks}{store}, 'ok', '… and not the store';
+	my $r = $p->get('/ready');
+	is $r->{status}, 200, 'it is ready';
+	like $r->{body}, qr/^ready\nS3: .+\nElasticsearch: .+/, '… and says what is away';
+	is $p->curl($origin->url('/hello'))->body, "hello\n", 'a request is answered';
+	ok wait_until(sub { $p->curl($origin->url('/hello'))->hit }, 10), '… and stored';
+	my $m = $p->metrics;
+	is $m->{spool_entries}, 1, 'its body waits for S3';
+	ok wait_until(sub { ($p->metrics->{outbox_entries} // 0) == 1 }, 10), '… and its document for both';
+	is "$m->{s3_up}$m->{elasticsearch_up}", '00', '… which are known to be away';
+	my $began = time;
+	is $p->stop, 0, 'it ends';
+	cmp_ok time - $began, '<', 10 * slow(), '… without waiting for them';
+	push @{$p->{args}}, '--no-health-check-s3';
+	$p->launch;
+	ok wait_until(sub { $p->get('/health')->{body} =~ /^degraded: S3: / }, 20), 'with --no-health-check-s3: degraded';
+	is $p->get('/health')->{status}, 200, '… and 200';
+	ok wait_until(sub { ($p->metrics->{spool_entries} // 0) == 1 }, 10), 'and it waits still';
+};
+
 subtest 'draining: 503' => sub {
 	my $p = proxy(workers => 1, drain_seconds => 20);
 	$origin->set('/draining' => { body => 'slow', cc => 'no-store', delay => 2 * slow() });

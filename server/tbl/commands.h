@@ -17,6 +17,9 @@ COMMAND(purge, "URL | --prefix URLPREFIX | --host HOST | --all",
 COMMAND(bans, "[list | lift HOST | lift ORIGIN | lift --all]",
 	"Lists the origins that cannot be reached, and lifts their bans, so that the next request goes there.",
 	"HOST is all origins of a host; ORIGIN is one of them, as in the list: https://example.com:443. Bans are those of a running instance.")
+COMMAND(gc, "[--delete] [--grace TIME]",
+	"Says which objects in the bucket no document in Elasticsearch needs any more, and that are older than --grace (7d).",
+	"--delete removes them; --grace must be 2d or more then. When the bucket or the index cannot be read to the end, nothing is deleted.")
 COMMAND(steps, "", "Prints the steps of a request's way: what each does, and which may follow it.", "")
 COMMAND(help, "[COMMAND]", "Explains a command.", "")
 #undef COMMAND

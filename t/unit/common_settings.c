@@ -98,7 +98,8 @@ test_table(void)
 	settings_defaults();
 	ok(n > 50, "there is a table");
 	for (unsigned i = 0; i < n; i++) {
-		bool good = *t[i].field && *t[i].group && *t[i].option && *t[i].key && *t[i].text && !strncmp(t[i].env, "PASSSAGE_", 9);
+		bool good = *t[i].field && *t[i].group && *t[i].option && *t[i].key && *t[i].text &&
+		            (!strncmp(t[i].env, "PASSSAGE_", 9) || !strcmp(t[i].group, "S3")); /* whose names are those of 0.5, and AWS's */
 		const char *dot = strchr(t[i].key, '.');
 		good &= !dot || !strchr(dot + 1, '.'); /* the sample has one level of groups */
 		for (const char *p = t[i].key; *p; p++)

@@ -43,7 +43,7 @@ open_with(size_t map, unsigned queue_max, bool remote)
 {
 	struct metadata *m;
 	metadata_open(&m, &(struct metadata_options){ .dir = dir, .map_size = map, .commit_ms = 1, .queue_max = queue_max,
-	                                               .recorder = true, .remote = remote });
+	                                               .recorder = true, .outbox = remote });
 	return m;
 }
 
@@ -138,6 +138,15 @@ test_basics(void)
 	metadata_store(m, &meta);
 	ok(get1(m, id, &got) == 0 && got.status == 404, "storing again replaces");
 	is_int(metadata_count(m), 3, "documents are counted");
+	struct meta older = meta;
+	older.stored_at--;
+	metadata_drop_seen_later(m, &older);
+	metadata_flush(m);
+	ok(get1(m, id, &got) == 0 && got.status == 404, "who has seen an older one does not drop what came since");
+	metadata_drop_seen_later(m, &meta);
+	metadata_flush(m);
+	is_int(get1(m, id, &got), -ERR_NOT_FOUND, "but the one that it has seen");
+	metadata_store(m, &meta);
 	is_int(metadata_drop(m, id), 0, "a document is dropped");
 	is_int(get1(m, id, &got), -ERR_NOT_FOUND, "and is gone");
 	is_int(metadata_drop(m, id), 0, "dropping what is not there is no error");
@@ -303,10 +312,9 @@ static void
 test_outbox(void)
 {
 	struct metadata *m = open_with(16 * MiB, 256, false);
-	uint64_t generation = 0, newer = 0;
+	struct outbox_row row, newer;
 	struct meta meta;
 	MDB_txn *txn;
-	struct str id;
 
 	make(&a, &meta, "local", 1);
 	metadata_store(m, &meta);
@@ -319,14 +327,14 @@ test_outbox(void)
 	mirror_tend(mirror, clock_mono());
 	MDB_dbi dbi = mirror_dbi(mirror, MIRROR_OUTBOX);
 	mirror_read(mirror, &txn);
-	ok(outbox_next(txn, dbi, STR_NONE, &id, &generation) == 0 && str_eq(id, meta.id), "with a remote, what is stored waits in the outbox");
-	is_int(outbox_next(txn, dbi, meta.id, &id, &newer), MDB_NOTFOUND, "and nothing that was stored without one");
+	ok(outbox_next(txn, dbi, STR_NONE, &row) == 0 && str_eq(row.id, meta.id), "with an outbox, what is stored waits in the outbox");
+	is_int(outbox_next(txn, dbi, meta.id, &newer), MDB_NOTFOUND, "and nothing that was stored without one");
 	mirror_read_end(mirror, txn);
 	mirror_write(mirror, &txn);
 	outbox_put(txn, dbi, meta.id);
-	ok(outbox_settle(txn, dbi, meta.id, generation) == 0 && outbox_next(txn, dbi, STR_NONE, &id, &newer) == 0 && newer > generation,
+	ok(outbox_settle(txn, dbi, meta.id, row.generation) == 0 && outbox_next(txn, dbi, STR_NONE, &newer) == 0 && newer.generation > row.generation,
 	   "an acknowledgement of an older version does not settle the newer");
-	ok(outbox_settle(txn, dbi, meta.id, newer) == 0 && outbox_next(txn, dbi, STR_NONE, &id, &newer) == MDB_NOTFOUND, "its own does");
+	ok(outbox_settle(txn, dbi, meta.id, newer.generation) == 0 && outbox_next(txn, dbi, STR_NONE, &newer) == MDB_NOTFOUND, "its own does");
 	mirror_commit(mirror, txn);
 	mirror_free(&mirror);
 	clean();

@@ -14,8 +14,8 @@ static unsigned char big[3 * 1024 * 1024], buf[3 * 1024 * 1024];
 static void
 path_of(const struct chunk_id *id, char *out, size_t n)
 {
-	char hex[65];
-	hex_encode(id->b, 32, hex);
+	char hex[CHUNK_NAME];
+	chunk_name(id, hex);
 	snprintf(out, n, "%s/data/%c/%c/%c/%c/%s", store_dir, hex[0], hex[1], hex[2], hex[3], hex);
 }
 
@@ -50,7 +50,7 @@ overwrite(const struct chunk_id *id, off_t at, const char *what)
 static struct chunk_id
 adopt(struct chunks *s, const void *p, size_t n, unsigned slot, int *r)
 {
-	struct chunk_id id;
+	struct chunk_id id = { .n = SHA256_RAW };
 	char tmp[CHUNKS_PATH];
 	int fd;
 
@@ -107,6 +107,46 @@ without_proc(void)
 	return r;
 }
 
+/* --chunk-ids uuid (behaviour.md 4.8) */
+static void
+random_names(void)
+{
+	struct chunks_options o = { .dir = store_dir, .hot_bytes = 1 << 20, .hot_max = 64 * 1024, .fds = 8, .random_ids = true };
+	struct chunks *s, *after;
+	struct chunk_id id, id2, back;
+	struct chunk *c;
+	char name[CHUNK_NAME], path[CHUNKS_PATH];
+	struct timespec t[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = clock_wall() / 1000 - 100 } };
+	unsigned bad = 0;
+	struct stat st;
+
+	chunks_open(&s, &o);
+	ok(chunks_random_ids(s) && chunks_put(s, big, 7000, &id) == 0 && chunks_put(s, big, 7000, &id2) == 0, "chunks with random names");
+	ok(id.n == CHUNK_UUID && !chunk_id_same(&id, &id2), "each has another, whatever is in it");
+	for (unsigned i = 0; i < 1000; i++) {
+		back = chunk_id_random();
+		bad += (back.b[6] & 0xf0) != 0x40 || (back.b[8] & 0xc0) != 0x80;
+	}
+	is_int(bad, 0, "they are UUIDs of version 4 (RFC 9562 5.4)");
+	chunk_name(&id, name);
+	snprintf(path, sizeof path, "%s/data/%c/%c/%c/%c/%.32s", store_dir, name[0], name[1], name[2], name[3], name);
+	ok(strlen(name) == 32 && stat(path, &st) == 0 && st.st_size == 7000, "and stand where the old system has them");
+	ok(chunk_id_parse(str_c(name), &back) && chunk_id_same(&id, &back), "a name is read again");
+	ok(!chunk_id_parse(str_c("0123"), &back) && !chunk_id_parse(str_c("0123456789abcdef0123456789abcdeg"), &back), "what is none is not");
+	ok(reads_back(s, &id, 7000, 1) && reads_back(s, &id2, 7000, 1), "their bytes, from memory");
+	chunks_open(&after, &(struct chunks_options){ .dir = store_dir, .hot_bytes = 1 << 20, .hot_max = 64 * 1024, .fds = 8 });
+	ok(reads_back(after, &id, 7000, 1), "from the file, in a store that names new ones otherwise");
+	is_int(chunk_open(after, &id2, 6999, &c), -ERR_CORRUPT, "their length is checked");
+	chunks_close(&after);
+	o.verify_after_ms = clock_wall() - 200000;
+	utimensat(AT_FDCWD, path, t, 0);
+	chunks_open(&after, &o);
+	is_int(chunk_open(after, &id, 7000, &c), -ERR_CORRUPT, "after a power cut a young one is not believed, for nothing proves it");
+	ok(stat(path, &st) < 0, "it is removed");
+	chunks_close(&after);
+	chunks_close(&s);
+}
+
 int
 main(void)
 {
@@ -153,7 +193,7 @@ main(void)
 	is_int(r, 0, "a tmp file is adopted");
 	ok(reads_back(s, &id, sizeof big, 1) && reads_back(s, &id, sizeof big, 1), "and read, also from the open file");
 	id2 = adopt(s, big, sizeof big, 2, &r);
-	ok(r == 0 && memcmp(&id, &id2, sizeof id) == 0, "adopted again: the same chunk");
+	ok(r == 0 && chunk_id_same(&id, &id2), "adopted again: the same chunk");
 	is_int(chunk_open(s, &id, sizeof big, &c), 0, "open");
 	chunks_remove(s, &id);
 	ok(chunk_read(c, 5, buf, 100, &v) == 100 && bytes_right(v, 5, 100, 1), "what is being read stays readable when it is removed");
@@ -255,6 +295,8 @@ main(void)
 	ok(chunks_health(other) != NULL && chunks_put(other, big, 10, &id2) == -ERR_SYSTEM, "and says that it cannot be written");
 	is_int(chunk_open(other, &id2, 10, &c), -ERR_NOT_FOUND, "nothing is in it");
 	chunks_close(&other);
+
+	random_names();
 
 	/* how fast */
 	chunks_put(s, big, 1024, &id);

@@ -2,6 +2,8 @@
 #include "tap.h"
 #include "s3_store.h"
 #include "s3/evict.h"
+#include "s3/needed.h"
+#include "common/arena.h"
 #include "common/clock.h"
 #include "common/err.h"
 #include "common/shm.h"
@@ -17,8 +19,8 @@ static struct chunk_id ids[N];
 static void
 path_of(const struct chunk_id *id, char *out, size_t n)
 {
-	char hex[65];
-	hex_encode(id->b, 32, hex);
+	char hex[CHUNK_NAME];
+	chunk_name(id, hex);
 	snprintf(out, n, "%s/data/%c/%c/%c/%c/%s", store_dir, hex[0], hex[1], hex[2], hex[3], hex);
 }
 
@@ -44,7 +46,7 @@ gone(void *arg, const struct chunk_id *id)
 {
 	unsigned *n = arg;
 	for (unsigned i = 0; i < N; i++)
-		*n += memcmp(&ids[i], id, sizeof *id) == 0;
+		*n += chunk_id_same(&ids[i], id);
 }
 
 static void
@@ -55,6 +57,62 @@ touch_file(const char *name, int64_t ago_s)
 	snprintf(path, sizeof path, "%s/tmp/%s", store_dir, name);
 	close(open(path, O_CREAT | O_WRONLY, 0600));
 	utimensat(AT_FDCWD, path, t, 0);
+}
+
+/* What a crash has left that no document needs. */
+static void
+orphans(struct chunks *s)
+{
+	enum { CHUNKS = 60 };
+	static unsigned char body[1000];
+	static struct chunk_id made[CHUNKS];
+	struct needed *set = needed_new(CHUNKS);
+	struct arena a;
+	unsigned removed, linked, wrong = 0, yes = 0;
+	char path[256], other[256];
+	int64_t start;
+
+	arena_init(&a);
+	snprintf(other, sizeof other, "%s/spool", store_dir);
+	unlink(other);
+	for (unsigned i = 0; i < CHUNKS; i++) {
+		bytes_make(body, 0, sizeof body, 7000 + i);
+		if (i % 3 == 0)
+			made[i] = chunk_id_random();
+		if (i % 3 == 0)
+			chunks_put_as(s, body, sizeof body, &made[i]);
+		else
+			chunks_put(s, body, sizeof body, &made[i]);
+		if (i % 2 == 0)
+			needed_add(set, manifest_build(&a, sizeof body, sizeof body, &made[i], 1));
+	}
+	needed_add(set, STR_NONE);
+	needed_add(set, STR("nonsense"));
+	usleep(20000);
+	start = clock_wall();
+	usleep(20000);
+	chunks_need(s, &made[1]); /* used in this run */
+	path_of(&made[5], path, sizeof path);
+	snprintf(other, sizeof other, "%s/spool2", store_dir);
+	ok(link(path, other) == 0, "one is in the spool");
+	is_int(evict_orphans(store_dir, start, needed_has, set, &removed, &linked), 0, "orphans");
+	for (unsigned i = 0; i < CHUNKS; i++) {
+		path_of(&made[i], path, sizeof path);
+		wrong += (access(path, F_OK) == 0) != (i % 2 == 0 || i == 1 || i == 5);
+	}
+	ok(wrong == 0 && removed >= CHUNKS / 2 - 2 && linked == 1, "go, but not what a document needs, what this run has used, or what the spool has (%u, %u wrong)", removed, wrong);
+	unlink(other);
+	is_int(evict_orphans(store_dir, start, needed_has, set, &removed, &linked), 0, "once more when the spool has been swept");
+	ok(removed == 1 && linked == 0, "the rest goes");
+	ok(evict_orphans("/nowhere", start, needed_has, set, &removed, &linked) < 0 && removed == 0, "no store, no orphans");
+	for (unsigned i = 0; i < 100000; i++) {
+		struct chunk_id id = chunk_id_random();
+		yes += needed_has(set, &id);
+	}
+	is_int(yes, 0, "what was not added is hardly ever taken for needed");
+	needed_free(&set);
+	ok(set == NULL, "freed");
+	arena_fini(&a);
 }
 
 int
@@ -76,7 +134,11 @@ main(void)
 	s = store_open(0);
 	for (unsigned i = 0; i < N; i++) {
 		bytes_make(body, 0, sizeof body, i);
-		chunks_put(s, body, sizeof body, &ids[i]);
+		if (i % 4 == 0) { /* some have random names */
+			ids[i] = chunk_id_random();
+			chunks_put_as(s, body, sizeof body, &ids[i]);
+		} else
+			chunks_put(s, body, sizeof body, &ids[i]);
 		used(i, 1000 + 100000 * ((i * 37) % N)); /* 37 and 100 have no common divisor: each age once */
 	}
 	size = (uint64_t)N * SIZE;
@@ -139,6 +201,7 @@ main(void)
 	touch_file("fill-0-1-0", 0);
 	ok(evict_debris(store_dir, NULL, &removed) == 0 && removed == 1, "at start no fill is live");
 	ok(evict_debris("/nowhere", NULL, &removed) == 0 && removed == 0, "no store, no debris");
+	orphans(s);
 	chunks_close(&s);
 	return done_testing();
 }

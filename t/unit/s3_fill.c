@@ -152,12 +152,59 @@ crowd(size_t n, bool known, size_t piece)
 	fill_leave(&f);
 	is_int(fill_active(table), 0, "and not longer");
 	is_int(tmp_files(), 0, "nor do its files");
-	is_int(object_open(&o, store, manifest), 0, "the object is in the store");
+	is_int(object_open(&o, store, NULL, manifest), 0, "the object is in the store");
 	while ((got = object_read(o, off, 200000, &v, NEVER)) > 0 && memcmp(v, bytes + off, (size_t)got) == 0)
 		off += (uint64_t)got;
 	ok(got == 0 && off == n && object_size(o) == (int64_t)n, "with the right bytes");
 	object_close(&o);
 	arena_fini(&a);
+}
+
+/* Names of chunks: random ones when the store is told so; a known one when there is one. */
+static void
+names(void)
+{
+	static const size_t ns[] = { 1000, FILL_INLINE, FILL_INLINE + 1, 3 * CHUNK + 5 };
+	struct chunks *was = store, *s;
+	struct manifest p;
+	struct fill *w;
+	struct arena a;
+	struct str m;
+	struct object *o;
+	struct chunk_id id;
+	const void *v;
+
+	arena_init(&a);
+	chunks_open(&s, &(struct chunks_options){ .dir = store_dir, .hot_bytes = 1 << 20, .hot_max = 64 * 1024, .fds = 64, .random_ids = true });
+	store = s;
+	for (size_t i = 0; i < sizeof ns / sizeof *ns; i++) {
+		uint64_t off = 0;
+		int64_t n;
+		fill_claim(table, s, KEY, 0, CHUNK, &w);
+		fill_head(w, STR("h"), -1);
+		append_all(w, 0, ns[i], 100000, 0);
+		ok(fill_seal(w, &a, &m) == 0 && manifest_parse(m, &p) == 0 && p.algorithm == MANIFEST_UUID && p.total_size == ns[i] &&
+		   m.n == 26 + 16 * ((ns[i] - 1) / CHUNK + 1), "a body of %zu bytes in chunks with random names", ns[i]);
+		fill_done(&w);
+		ok(object_open(&o, s, NULL, m) == 0, "is in the store");
+		while ((n = object_read(o, off, 200000, &v, NEVER)) > 0 && memcmp(v, bytes + off, (size_t)n) == 0)
+			off += (uint64_t)n;
+		ok(n == 0 && off == ns[i], "with its bytes");
+		object_close(&o);
+		id = chunk_id_random();
+		if (ns[i] > CHUNK)
+			continue;
+		fill_claim(table, was, KEY, 0, ns[i], &w);
+		fill_name(w, &id);
+		fill_head(w, STR("h"), (int64_t)ns[i]);
+		append_all(w, 0, ns[i], 100000, 0);
+		ok(fill_seal(w, &a, &m) == 0 && chunks_has(was, &id, ns[i]), "one whose name is known is stored under it");
+		fill_done(&w);
+	}
+	store = was;
+	chunks_close(&s);
+	arena_fini(&a);
+	is_int(tmp_files(), 0, "no files are left");
 }
 
 /* --- processes --- */
@@ -883,6 +930,7 @@ main(void)
 	outdated();
 	small_disk();
 	nameless();
+	names();
 	speed();
 	chunks_close(&store);
 	free(bytes);

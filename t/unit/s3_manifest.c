@@ -53,13 +53,25 @@ main(void)
 	is_int(manifest_chunk_length(&m, 2), 20000000 - 2 * 8388608, "its last one is the rest");
 	is_int(manifest_chunk_length(&m, 3), 0, "there is no fourth");
 
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 3; i++) {
+		ids[i].n = SHA256_RAW;
 		memset(ids[i].b, "\xab\xcd\xef"[i], sizeof ids[i].b);
+	}
 	built = manifest_build(&a, 8388608, 20000000, ids, 3);
 	is_int(built.n, 26 + 96, "a built one has 26 + 32n bytes");
 	ok(memcmp(built.p, "XS3M\x01\x01", 6) == 0 && memcmp(built.p + 6, raw + 6, 20) == 0, "and the same header but the algorithm");
 	is_int(manifest_parse(built, &m), 0, "it is read again");
-	ok(m.algorithm == MANIFEST_SHA256 && memcmp(m.ids, ids, sizeof ids) == 0, "as it was");
+	ok(m.algorithm == MANIFEST_SHA256 && m.n == 3, "as it was");
+	for (uint32_t i = 0; i < 3; i++) {
+		struct chunk_id id = manifest_id(&m, i);
+		ok(chunk_id_same(&id, &ids[i]), "id %u", i);
+		ids[i].n = CHUNK_UUID;
+	}
+	built = manifest_build(&a, 8388608, 20000000, ids, 3);
+	ok(built.n == sizeof raw && memcmp(built.p, raw, sizeof raw) == 0, "with random names it is the deployed example, byte for byte");
+	is_int(manifest_parse(built, &m), 0, "which is read");
+	ok(m.algorithm == MANIFEST_UUID && manifest_id(&m, 2).n == CHUNK_UUID && manifest_id(&m, 2).b[0] == 0xef, "with names of 16 bytes");
+	ids[0].n = SHA256_RAW;
 	built = manifest_build(&a, 8388608, 8388608, ids, 1);
 	ok(manifest_parse(built, &m) == 0 && manifest_chunk_length(&m, 0) == 8388608, "an exactly full chunk is one chunk");
 	arena_fini(&a);

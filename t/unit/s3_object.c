@@ -45,7 +45,7 @@ main(void)
 	cold = store_open(0);
 	bytes_make(body, 0, SIZE, 9);
 
-	is_int(object_open(&o, s, STR_NONE), 0, "no manifest is an empty body");
+	is_int(object_open(&o, s, NULL, STR_NONE), 0, "no manifest is an empty body");
 	ok(object_size(o) == 0 && object_read(o, 0, 10, &v, 0) == 0 && object_ready(o, 0), "of no bytes");
 	object_close(&o);
 	ok(o == NULL, "closed");
@@ -71,31 +71,36 @@ main(void)
 
 	is_int(manifest_parse(m, &p), 0, "its manifest");
 	is_int(p.n, 3, "has three chunks");
-	is_int(object_open(&o, cold, m), 0, "opens the stored one");
+	is_int(object_open(&o, cold, NULL, m), 0, "opens the stored one");
 	ok(object_size(o) == SIZE && all_right(o, 0, SIZE, 1000000) && all_right(o, 1048575, SIZE, 5000) && all_right(o, 17, SIZE, 256 * 1024),
 	    "all bytes, from anywhere, in any order");
-	memcpy(id.b, p.ids + 64, 32);
+	id = manifest_id(&p, 2);
 	chunks_remove(cold, &id);
 	is_int(object_read(o, 0, 10, &v, 0), 10, "when a chunk is lost meanwhile, the others are read");
 	is_int(object_read(o, 2 * CHUNK, 10, &v, 0), -ERR_NOT_FOUND, "and it is an error");
 	object_close(&o);
-	is_int(object_open(&o, cold, m), -ERR_NOT_FOUND, "the next one is told at once");
+	is_int(object_open(&o, cold, NULL, m), -ERR_NOT_FOUND, "the next one is told at once");
 
 	chunks_put(s, body, 5000, &id);
 	small = manifest_build(&a, 32 * CHUNK, 5000, &id, 1);
-	ok(object_open(&o, s, small) == 0 && all_right(o, 0, 5000, 100000), "a small one, from memory");
+	ok(object_open(&o, s, NULL, small) == 0 && all_right(o, 0, 5000, 100000), "a small one, from memory");
 	object_close(&o);
-	ok(object_open(&o, cold, small) == 0 && all_right(o, 100, 5000, 100000), "and from its file");
+	ok(object_open(&o, cold, NULL, small) == 0 && all_right(o, 100, 5000, 100000), "and from its file");
 	object_close(&o);
 	copy = (char *)arena_dup(&a, small).p;
 	copy[14] = 1; /* another length */
 	broken = (struct str){ copy, small.n };
-	is_int(object_open(&o, cold, broken), -ERR_CORRUPT, "a chunk that is not as long as the manifest says is refused");
-	is_int(object_open(&o, cold, STR("nonsense")), -ERR_CORRUPT, "nonsense is no manifest");
+	is_int(object_open(&o, cold, NULL, broken), -ERR_CORRUPT, "a chunk that is not as long as the manifest says is refused");
+	is_int(object_open(&o, cold, NULL, STR("nonsense")), -ERR_CORRUPT, "nonsense is no manifest");
 	copy = (char *)arena_dup(&a, small).p;
 	copy[5] = MANIFEST_UUID;
 	uuid = (struct str){ copy, small.n };
-	is_int(object_open(&o, cold, uuid), -ERR_NOT_FOUND, "chunks with random names are not local");
+	is_int(object_open(&o, cold, NULL, uuid), -ERR_NOT_FOUND, "a chunk with a random name that is not here is not found");
+	id = chunk_id_random();
+	is_int(chunks_put_as(s, body, 5000, &id), 0, "one that is");
+	small = manifest_build(&a, 32 * CHUNK, 5000, &id, 1);
+	ok(small.n == 26 + 16 && object_open(&o, cold, NULL, small) == 0 && all_right(o, 0, 5000, 100000), "is read");
+	object_close(&o);
 	arena_fini(&a);
 	chunks_close(&s);
 	chunks_close(&cold);
