@@ -3,6 +3,7 @@
 #include "../common/counters.h"
 #include "../common/err.h"
 #include "../common/log.h"
+#include "cmd.h"
 #include "passthrough.h"
 #include "request.h"
 #include "worker.h"
@@ -172,22 +173,14 @@ static bool may_purge(const struct request *r)
 	return false;
 }
 
-static void say(struct request *r, int status, const char *text)
-{
-	struct page p;
-	struct page_text t = { .arena = r->arena };
-	page_addz(&t, text);
-	page_finish(&p, status, STR("text/plain; charset=utf-8"), &t);
-	request_answer(r, &p);
-}
-
 void purge_answer(struct request *r)
 {
 	const struct purge p = { .kind = PURGE_URL, .url = r->http.url };
-	char text[64];
+	struct page page;
 	r->reason = REASON_purge;
 	if (!may_purge(r)) {
-		say(r, 403, "PURGE is not allowed from this address (setting cache.purge_from)\n");
+		cmd_say(r->arena, &page, 403, "PURGE is not allowed from this address (setting cache.purge_from)");
+		request_answer(r, &page);
 		return;
 	}
 	pool_blocking(r->worker->pool);
@@ -196,6 +189,6 @@ void purge_answer(struct request *r)
 		request_error(r, -ERR_BUSY, "the metadata database cannot be written");
 		return;
 	}
-	snprintf(text, sizeof text, "%lld removed\n", (long long)n);
-	say(r, n > 0 ? 200 : 404, text);
+	cmd_say(r->arena, &page, n > 0 ? 200 : 404, "%lld removed", (long long)n);
+	request_answer(r, &page);
 }
