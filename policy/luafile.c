@@ -3,16 +3,12 @@
 #include "rulefile.h"
 #include "../common/clock.h"
 #include "../common/counters.h"
-#include "../common/err.h"
-#include "../common/fd.h"
 #include "../common/log.h"
-#include <errno.h>
 #include <lauxlib.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define FILE_MAX (4 << 20)    /* as a policy file in the other syntax */
 #define CALL_MS 50            /* what instructions do not see of a call: of CPU time, from when so much time has gone by */
 #define RESTART_MS 1000       /* between two beginnings of a program that uses up its memory */
 #define QUIET_MS 10000        /* between two complaints in the log */
@@ -266,20 +262,5 @@ luafile_parse(const char *name, struct str text, enum policy otherwise, const st
 	config_destroy(&tree);
 	if (!set)
 		luafile_free(&f);
-	return set;
-}
-
-struct ruleset *
-luafile_load(const char *path, enum policy otherwise, const struct lua_budget *budget, char problem[RULE_PROBLEM])
-{
-	struct str text;
-	errno = 0;
-	int r = fd_read_file(path, FILE_MAX, &text);
-	if (r < 0) {
-		snprintf(problem, RULE_PROBLEM, "%.300s: cannot be read: %s", path, r == -ERR_FULL ? "it has more than 4 MiB" : errno ? strerror(errno) : err_text(r));
-		return NULL;
-	}
-	struct ruleset *set = luafile_parse(path, text, otherwise, budget, problem);
-	free((char *)(uintptr_t)text.p);
 	return set;
 }

@@ -1,16 +1,12 @@
 /* rulefile.c - see rulefile.h. The first thing that is wrong ends the reading: half a set of rules is worse than the old one. */
 #include "rulefile.h"
-#include "../common/err.h"
-#include "../common/fd.h"
 #include "../common/settings.h"
-#include <errno.h>
 #include <libconfig.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define FILE_MAX (4 << 20)       /* some ten thousand rules: whole block lists as HostSuffix */
 #define RULES_MAX 50000
 #define REGEXES_MAX 500          /* each is tried on each request that no earlier rule matches */
 #define SECONDS_MAX (10 * 366 * 86400)
@@ -483,21 +479,4 @@ rulefile_of_program(const char *name, const struct config_t *c, struct luafile *
 	arena_init(&f.arena);
 	whole(&f, config_root_setting(c));
 	return made(&f);
-}
-
-struct ruleset *
-rulefile_load(const char *path, enum policy otherwise, char problem[RULE_PROBLEM])
-{
-	struct str text;
-	if (!*path)
-		return ruleset_new(rules_builtin, rules_builtin_n, otherwise, problem);
-	errno = 0;
-	int r = fd_read_file(path, FILE_MAX, &text);
-	if (r < 0) {
-		snprintf(problem, RULE_PROBLEM, "%.300s: cannot be read: %s", path, r == -ERR_FULL ? "it has more than 4 MiB" : errno ? strerror(errno) : err_text(r));
-		return NULL;
-	}
-	struct ruleset *set = rulefile_parse(path, text, otherwise, problem);
-	free((char *)(uintptr_t)text.p);
-	return set;
 }

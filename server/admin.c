@@ -23,6 +23,7 @@
 #include "cmd.h"
 #include "heritage.h"
 #include "http1.h"
+#include "policyfile.h"
 #include "worker.h"
 
 #define CLIENTS_MAX 64
@@ -50,7 +51,7 @@ struct client {
 };
 static struct client clients[CLIENTS_MAX];
 static int wakefd = -1, socket_fd = -1;
-static struct ruleset *_Atomic rules;  /* replaced by SIGHUP; old ones are kept, for a command may be using one */
+static struct ruleset *_Atomic rules;  /* replaced by SIGHUP, when they have changed; old ones are kept, for a command may be using one */
 
 static void client_close(struct client *c)
 {
@@ -358,7 +359,7 @@ static void reload(void)
 	if (settings_reload() < 0)
 		return;
 	log_open(conf()->log_file);
-	struct ruleset *rs = rules_read(problem);
+	struct ruleset *rs = rules_reread(problem);
 	if (rs != NULL)
 		atomic_store(&rules, rs);
 }
