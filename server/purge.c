@@ -4,6 +4,7 @@
 #include "../common/err.h"
 #include "../common/log.h"
 #include "cmd.h"
+#include "commitwait.h"
 #include "passthrough.h"
 #include "request.h"
 #include "worker.h"
@@ -93,22 +94,28 @@ bool purge_covers(const struct purge *p, const struct meta *m, struct arena *scr
 
 /* ---- doing it */
 
+struct outdated { struct fill_table *table; struct str id; };
+
+static bool none_stored(void *arg)
+{
+	const struct outdated *o = arg;
+	return !fill_storing(o->table, o->id);
+}
+
 bool purge_outdate(struct fill_table *t, struct str id)
 {
-	const struct timespec nap = { 0, COMMIT_NAP_MS * 1000000 };
+	struct outdated o = { t, id };
 	fill_outdate(t, id);
-	for (int i = 0; i < COMMIT_NAPS; i++) {
-		if (!fill_storing(t, id))
-			return i > 0;
-		nanosleep(&nap, NULL);
-	}
+	if (none_stored(&o))
+		return false;
+	commit_wait(none_stored, &o);
 	return true;
 }
 
 /* Fills know their key's host, which is the URL's unless there are key rules. */
 static void outdate_many(const struct purge *p, struct fill_table *t, const struct ruleset *rules)
 {
-	const struct timespec nap = { 0, COMMIT_NAP_MS * 1000000 };
+	struct outdated any = { t, STR_NONE };
 	struct arena a;
 	arena_init(&a);
 	if (ruleset_rewrites(rules) || p->kind == PURGE_ALL || (p->kind == PURGE_HOST && is_pattern(p->text)))
@@ -116,8 +123,7 @@ static void outdate_many(const struct purge *p, struct fill_table *t, const stru
 	else
 		fill_outdate_host(t, p->kind == PURGE_HOST ? p->text : arena_lower(&a, p->url.host));
 	arena_fini(&a);
-	for (int i = 0; i < COMMIT_NAPS && fill_storing(t, STR_NONE); i++)
-		nanosleep(&nap, NULL);
+	commit_wait(none_stored, &any);
 }
 
 struct covering { const struct purge *purge; struct arena scratch; };

@@ -93,11 +93,6 @@ struct str request_cache_status(struct request *);
 void request_answer(struct request *, const struct page *);
 void request_error(struct request *, int err, const char *problem);
 
-/* How a step that must see a document waits for its commit: looks this often, and so many times. --commit-interval and a sync; a busy disk
- * takes more. */
-#define COMMIT_NAP_MS 4
-#define COMMIT_NAPS 50
-
 /* Shared by the steps. */
 int request_look_up(struct request *, struct str *fetch_id);   /* stored, has_stored; the fills' epoch and version before it */
 /* The same without the fills. fetch_id: under which name a response to this request would be stored, as far as is known before it comes.
