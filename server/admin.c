@@ -20,6 +20,7 @@
 #include "../common/fd.h"
 #include "../common/httpdate.h"
 #include "../common/log.h"
+#include "../common/netrange.h"
 #include "cmd.h"
 #include "heritage.h"
 #include "http1.h"
@@ -63,11 +64,9 @@ static void client_close(struct client *c)
 
 static bool is_loopback(const struct sockaddr_storage *a)
 {
-	const struct sockaddr_in *v4 = (const void *)a;
-	const struct sockaddr_in6 *v6 = (const void *)a;
-	if (a->ss_family == AF_INET)
-		return ntohl(v4->sin_addr.s_addr) >> 24 == 127;
-	return a->ss_family == AF_INET6 && (IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr) || (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr) && v6->sin6_addr.s6_addr[12] == 127));
+	struct in6_addr peer;
+	address_of(a, &peer);
+	return IN6_IS_ADDR_LOOPBACK(&peer) || (IN6_IS_ADDR_V4MAPPED(&peer) && peer.s6_addr[12] == 127);
 }
 
 static bool has_token(const struct http_request *req)

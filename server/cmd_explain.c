@@ -1,10 +1,9 @@
 /* cmd_explain.c - passsage explain: what the rules say of a request, what is stored for it, and the verdict. The page goes the same way as
  * a request (request_find, judge_stored), so it says what would happen. It is a list of facts in sections, which are printed as text for people
  * and as JSON for scripts. */
-#include <arpa/inet.h>
 #include <inttypes.h>
 #include "../common/clock.h"
-#include "../common/httpdate.h"
+#include "../common/netrange.h"
 #include "../policy/key.h"
 #include "../s3/manifest.h"
 #include "cmd.h"
@@ -219,8 +218,8 @@ static void about_request(struct facts *f, const struct http_request *req)
 	for (unsigned i = 0; i < req->headers.n; i++)
 		list_add(&l, "field", arena_printf(f->t.arena, "%.*s: %.*s", STRP(req->headers.v[i].name), STRP(req->headers.v[i].value)));
 	list_end(&l);
-	if (!IN6_IS_ADDR_UNSPECIFIED(&req->client) && inet_ntop(AF_INET6, &req->client, text, sizeof text) != NULL)
-		fact_z(f, "client", strncmp(text, "::ffff:", 7) == 0 ? text + 7 : text);
+	if (!IN6_IS_ADDR_UNSPECIFIED(&req->client))
+		fact_z(f, "client", address_text(&req->client, text));
 }
 
 static void about_rule(struct facts *f, const struct plan *p)
