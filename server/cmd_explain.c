@@ -422,10 +422,10 @@ static int find(const struct cmd_place *place, struct request *r, struct worker 
 	r->worker = w;
 	r->started = clock_wall();
 	headers_strip_hop_by_hop(&r->http.headers);
-	struct str wanted = conf()->allow_policy_header ? headers_get(&r->http.headers, STR("X-Passsage-Policy")) : STR_NONE;
-	ruleset_plan(place->rules, &r->http, wanted, r->arena, &r->plan);
+	request_plan(r, place->rules);
 	r->judgement = judge_request(&r->plan, &r->http);
-	request_normalize(r);
+	if (r->judgement.verdict != VERDICT_PASS)
+		request_normalize(r);
 	return place->metadata != NULL ? request_find(r, &fetch_id) : 0;
 }
 
@@ -434,8 +434,10 @@ static void judge(struct request *r, const struct judge_options *opt, bool down)
 	if (r->judgement.verdict == VERDICT_PASS)
 		return;
 	r->judgement = judge_stored(opt, &r->plan, &r->http, r->has_stored ? &r->stored : NULL, r->started, r->has_stored && down);
-	if (!r->has_stored && r->worker->metadata != NULL)
-		request_use_part(r);
+	if (!r->has_stored && r->worker->metadata != NULL && request_use_part(r))
+		return;
+	if (r->other_variants && r->judgement.forward == FORWARD_uri_miss)
+		r->judgement.forward = FORWARD_vary_miss;
 }
 
 static bool wants_json(struct arena *a, struct str query)

@@ -100,7 +100,9 @@ subtest 'explain: rule, key, what is stored, and the verdict' => sub {
 	$j = told('-H', 'X-V: 2', "$u/varied");
 	is $j->{stored}{variant}, 'x-v=2', 'the variant that this request selects';
 	is $j->{variants}{count}, 3, '… among three';
-	is told('-H', 'X-V: 4', "$u/varied")->{stored}{stored}, JSON::PP::false, '… and none for another';
+	$j = told('-H', 'X-V: 4', "$u/varied");
+	is $j->{stored}{stored}, JSON::PP::false, '… and none for another';
+	is $j->{verdict}{fwd}, 'vary-miss', '… which is why the origin would be asked';
 	spew($policy, 'rules = ( { type = "Client"; match = "10.0.0.0/8"; policy = "NoCache"; } );');
 	$proxy->reload;
 	ok wait_until(sub { told('--client', '10.1.1.1', "$u/plain")->{verdict}{reason} eq 'no_cache_policy' }, 10, 'the new rules'), 'rules that look at the client, after a reload';
