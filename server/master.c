@@ -581,9 +581,13 @@ static int run_single(void)
 	signals_set();
 	struct sigaction sa = { .sa_handler = on_signal };
 	sigaction(SIGINT, &sa, NULL);
-	int r = worker_main(0);
-	tell(SIGQUIT, true, true);
-	return r;
+	return worker_main(0); /* leaves by master_left; the others see that the lifeline hangs up */
+}
+
+void master_left(void)
+{
+	unlink(below("run/pid"));
+	log_info("stopped");
 }
 
 int master_run(void)

@@ -12,6 +12,7 @@
 #include "../common/err.h"
 #include "../common/fd.h"
 #include "../common/log.h"
+#include "master.h"
 #include "policyfile.h"
 #include "probe.h"
 #include "request.h"
@@ -112,6 +113,8 @@ static void drain_begin(struct worker *w)
 static void leave(struct worker *w)
 {
 	metadata_flush(w->metadata);
+	if (conf()->foreground_worker)
+		master_left();
 	_exit(0);
 }
 
