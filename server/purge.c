@@ -11,7 +11,11 @@
 
 const char *const purge_names[PURGE_KINDS] = { [PURGE_URL] = "url", [PURGE_PREFIX] = "prefix", [PURGE_HOST] = "host", [PURGE_ALL] = "all" };
 
-static bool is_pattern(struct str host) { return str_has(host, STR("*")) || str_has(host, STR("/")) || str_starts(host, STR(".")); }
+/* Is it the one host that keys have in the same words? Else it is a pattern, or an address that may be written in other ways. */
+static bool is_one_host(struct str host)
+{
+	return !str_has(host, STR("*")) && !str_has(host, STR("/")) && !str_has(host, STR(":")) && !str_starts(host, STR(".")) && !str_ends(host, STR("."));
+}
 
 /* What could never be that of a host is a mistake, and would look as if nothing were stored. */
 static bool host_valid(struct str pattern)
@@ -118,7 +122,7 @@ static void outdate_many(const struct purge *p, struct fill_table *t, const stru
 	struct outdated any = { t, STR_NONE };
 	struct arena a;
 	arena_init(&a);
-	if (ruleset_rewrites(rules) || p->kind == PURGE_ALL || (p->kind == PURGE_HOST && is_pattern(p->text)))
+	if (ruleset_rewrites(rules) || p->kind == PURGE_ALL || (p->kind == PURGE_HOST && !is_one_host(p->text)))
 		fill_outdate_all(t);
 	else
 		fill_outdate_host(t, p->kind == PURGE_HOST ? p->text : arena_lower(&a, p->url.host));
