@@ -9,6 +9,8 @@
 #include "request.h"
 #include "worker.h"
 
+#define ROUNDS 3
+
 const char *const purge_names[PURGE_KINDS] = { [PURGE_URL] = "url", [PURGE_PREFIX] = "prefix", [PURGE_HOST] = "host", [PURGE_ALL] = "all" };
 
 /* Is it the one host that keys have in the same words? Else it is a pattern, or an address that may be written in other ways. */
@@ -152,7 +154,7 @@ static int64_t purge_url(const struct purge *p, struct fill_table *fills, struct
 	return n;
 }
 
-int64_t purge_run(const struct purge *p, struct fill_table *fills, struct metadata *m, const struct ruleset *rules)
+static int64_t purge_once(const struct purge *p, struct fill_table *fills, struct metadata *m, const struct ruleset *rules)
 {
 	int64_t n;
 	if (p->kind == PURGE_URL)
@@ -165,9 +167,20 @@ int64_t purge_run(const struct purge *p, struct fill_table *fills, struct metada
 		n = metadata_purge_if(m, covers, &c);
 		arena_fini(&c.scratch);
 	}
-	if (n > 0)
-		count_add(COUNT_purged, (uint64_t)n);
 	return n;
+}
+
+/* Who found it after it was outdated and before it was dropped may have had it confirmed since (304), so that it is stored again: it is looked
+ * for until nothing is there any more. Three times at most, for others may fetch it anew all the while. */
+int64_t purge_run(const struct purge *p, struct fill_table *fills, struct metadata *m, const struct ruleset *rules)
+{
+	int64_t all = 0, n = 1;
+	for (int i = 0; i < ROUNDS && n > 0; i++)
+		if ((n = purge_once(p, fills, m, rules)) > 0)
+			all += n;
+	if (all > 0)
+		count_add(COUNT_purged, (uint64_t)all);
+	return n < 0 ? n : all;
 }
 
 /* ---- the method */
