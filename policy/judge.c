@@ -111,7 +111,7 @@ judge_wish(const struct plan *plan, const struct http_request *req, const struct
 {
 	bool no_refresh = plan->policy == POLICY_NoRefresh;
 	if (plan->policy == POLICY_NoCache)
-		return judged(VERDICT_PASS, plan->own_bucket ? REASON_no_cache_s3_request : REASON_no_cache_policy, FORWARD_bypass);
+		return judged(VERDICT_PASS, REASON_no_cache_policy, FORWARD_bypass);
 	if (req->method != METHOD_GET && req->method != METHOD_HEAD)
 		return judged(VERDICT_PASS, REASON_no_cache_method, FORWARD_method);
 	if (w->body)

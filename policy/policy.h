@@ -31,8 +31,7 @@ static inline int64_t transfer_limit(int64_t said) { return said < 0 ? 0 : said 
 /* What the rules say of one request, before anything was looked up. */
 struct plan {
 	enum policy policy;
-	const char *rule;          /* which rule matched, for the log; "default", "header", "s3" */
-	bool own_bucket;           /* it is for the bucket that we store in (s3host.h) */
+	const char *rule;          /* which rule matched, for the log; "default", "header" */
 	int64_t connect_timeout_ms; /* -1: the setting */
 	int64_t read_timeout_ms;    /* -1: the setting; 0: none */
 	struct transfer_limits limits;

@@ -6,7 +6,6 @@
 #include "luafile.h"
 #include "../common/netrange.h"
 #include "regex.h"
-#include "s3host.h"
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -45,7 +44,6 @@ struct ruleset {
 	enum policy otherwise;
 	struct luafile *program;        /* NULL none */
 	bool match_query;
-	struct s3host own_bucket;
 };
 
 static const char *const kinds[] = {
@@ -233,12 +231,6 @@ void
 ruleset_match_query(struct ruleset *set, bool on)
 {
 	set->match_query = on;
-}
-
-void
-ruleset_own_bucket(struct ruleset *set, const struct s3host *s3)
-{
-	set->own_bucket = *s3;
 }
 
 void
@@ -468,10 +460,6 @@ ruleset_plan(const struct ruleset *set, const struct http_request *req, struct s
 	v.req = req;
 	*plan = (struct plan){ .policy = set->otherwise, .rule = "default", .connect_timeout_ms = -1, .read_timeout_ms = -1,
 	                       .forced_swr_s = -1 };
-	if (s3host_applies(&set->own_bucket, req, plan)) {
-		keys(set, &v, a, &plan->key_url, &plan->id, &plan->vary_id);
-		return;
-	}
 	if (header.p && policy_parse(header, &plan->policy)) {
 		plan->rule = "header"; /* it stands for itself: times of rules do not apply (3.6) */
 	} else if ((r = decide(set, &v, plan))) {

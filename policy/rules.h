@@ -32,7 +32,6 @@ struct refresh_rule { const char *text; struct refresh refresh; int line; };    
  * the whole URL) is then replaced by rewrite. Nothing left: the next rule is tried. */
 struct key_rule { enum rule_kind kind; const char *text, *pattern, *rewrite; int line; };
 struct luafile;
-struct s3host;
 struct rule_lists {
 	const struct rule *rules;
 	const struct key_rule *keys;
@@ -56,8 +55,6 @@ struct ruleset *ruleset_new(const struct rule *, unsigned n, enum policy otherwi
 void ruleset_free(struct ruleset **);
 /* As it was before version 1: Suffix and PathContains rules see the whole URL, its query too. Only before anybody asks the set. */
 void ruleset_match_query(struct ruleset *, bool);
-/* Where our own bucket is (s3host.h): no rule is asked about requests for it. Likewise. */
-void ruleset_own_bucket(struct ruleset *, const struct s3host *);
 /* header: the value of X-Passsage-Policy when it may be honoured, else STR_NONE. Fills in all of plan (keys too, in the arena).
  * plan->rule and ->refresh are views into the set: good as long as the set is. Suffix rules match the path without the query.
  * PathContains rules match in the path, or across its border with the host ("h.example/simple"), but not in the host or the query alone. */

@@ -150,7 +150,7 @@ static void list_end(struct list *l)
 
 static const char *const reason_words[] = {
 	[REASON_upstream_served] = "nothing that is stored can be used, so the origin is asked",
-	[REASON_no_cache_s3_request] = "a request for the bucket that this proxy stores in: it should not have come here",
+	[REASON_no_cache_s3_request] = "a request of S3's own kind, which is not cached",
 	[REASON_no_cache_policy] = "the policy is NoCache",
 	[REASON_no_cache_method] = "the method is neither GET nor HEAD",
 	[REASON_head_synthetic_from_cache] = "a HEAD that the stored response answers",
@@ -179,7 +179,6 @@ static const struct { const char *kind, *words; } rule_words[] = {
 	{ "default,", "a call of the program failed: default_policy" },
 	{ "resolver", "the program's resolver(ctx) says so" },
 	{ "Callable", "the rule's function says so" },
-	{ "s3", "the host is that of our own bucket: no rule is asked" },
 	{ "header", "the request's X-Passsage-Policy" },
 	{ "Prefix", "the URL begins with it" },
 	{ "SuffixQuery", "the URL, query and all, ends with it" },

@@ -7,7 +7,6 @@
 #include "../common/range.h"
 #include "../policy/cachestatus.h"
 #include "../policy/judge.h"
-#include "../policy/s3host.h"
 #include "request.h"
 #include "worker.h"
 
@@ -306,8 +305,6 @@ static void ours(struct delivery *d, struct headers *h)
 		headers_set(h, STR("x-proxy-policy"), str_c(policy_name(r->plan.policy)));
 	struct str via = headers_joined(h, STR("Via"), a);
 	headers_set(h, STR("via"), via.n == 0 ? str_c(heritage.via) : arena_printf(a, "%s, %.*s", heritage.via, STRP(via)));
-	if (r->planned && r->plan.own_bucket)
-		headers_set(h, STR("x-passsage-warning"), s3host_warning(a, &r->http));
 	struct str cs = request_cache_status(r);
 	if (cs.n > 0)
 		headers_add(h, STR("cache-status"), cs);
