@@ -10,30 +10,33 @@ static bool address_in(struct str s, struct in6_addr *a)
 	return address_parse(s, a);
 }
 
-/* Unlike in netrange_parse bits behind the mask may be anything: it was always so. */
+/* Unlike in netrange_parse bits behind the mask may be anything: it was always so. *whole: one address alone. */
+static bool network_of(struct str pattern, struct netrange *range, bool *whole)
+{
+	struct str bits_text = pattern, net_text = str_cut(&bits_text, '/');
+	const bool v4 = !str_has(net_text, STR(":"));
+	uint64_t bits;
+	range->bits = 128;
+	*whole = net_text.n == pattern.n;
+	if (!address_in(net_text, &range->net) || (!*whole && !str_u64(bits_text, v4 ? 32 : 128, &bits)))
+		return false;
+	if (!*whole)
+		range->bits = (unsigned)bits + (v4 ? 96 : 0);
+	return true;
+}
+
 static bool address_matches(struct str pattern, const struct in6_addr *host)
 {
-	struct netrange range = { .bits = 128 };
-	struct str bits_text = pattern, net_text = str_cut(&bits_text, '/');
-	uint64_t bits;
-	if (!address_in(net_text, &range.net))
-		return false;
-	if (net_text.n < pattern.n) {
-		const bool v4 = !str_has(net_text, STR(":"));
-		if (!str_u64(bits_text, v4 ? 32 : 128, &bits))
-			return false;
-		range.bits = (unsigned)bits + (v4 ? 96 : 0);
-	}
-	return netrange_has(&range, host);
+	struct netrange range;
+	bool whole;
+	return network_of(pattern, &range, &whole) && netrange_has(&range, host);
 }
 
 bool passthrough_network(struct str pattern)
 {
-	struct address net;
-	struct str bits_text = pattern, net_text = str_cut(&bits_text, '/');
-	uint64_t bits;
-	bool v4;
-	return net_text.n < pattern.n && address_parse(net_text, &net, &v4) && str_u64(bits_text, v4 ? 32 : 128, &bits);
+	struct netrange range;
+	bool whole;
+	return network_of(pattern, &range, &whole) && !whole;
 }
 
 static bool name_matches(struct str pattern, struct str host)

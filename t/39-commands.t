@@ -311,7 +311,7 @@ subtest 'as many as there are places for clients, and more' => sub {
 	for my $round (1 .. 3) {
 		my @clients = map { $connect->() } 1 .. 64;
 		CORE::kill('STOP', $admin); # so that it finds all of it at once
-		print $_ "GET /debug/explain HTTP/1.1\r\nHost: x\r\n\r\n" for @clients;
+		print $_ "GET /debug/explain HTTP/1.1\r\nHost: localhost\r\n\r\n" for @clients;
 		my @more = map { $connect->() } 1 .. 8;
 		CORE::kill('CONT', $admin);
 		my %got;
