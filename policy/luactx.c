@@ -1,6 +1,6 @@
 /* luactx.c - what a program sees of a request. Nothing is made before it is asked for: an object without contents looks into the request. */
 #include "luafile.h"
-#include <arpa/inet.h>
+#include "../common/netrange.h"
 #include <lauxlib.h>
 #include <string.h>
 
@@ -39,10 +39,8 @@ push_client(lua_State *L, const struct in6_addr *a)
 	char text[INET6_ADDRSTRLEN];
 	if (IN6_IS_ADDR_UNSPECIFIED(a))
 		lua_pushnil(L);
-	else if (IN6_IS_ADDR_V4MAPPED(a))
-		lua_pushstring(L, inet_ntop(AF_INET, &a->s6_addr[12], text, sizeof(text)));
 	else
-		lua_pushstring(L, inet_ntop(AF_INET6, a, text, sizeof(text)));
+		lua_pushstring(L, address_text(a, text));
 }
 
 /* Upvalue 2: headers */

@@ -3,21 +3,16 @@
 #include "rulefile.h"
 #include "../common/clock.h"
 #include "../common/counters.h"
-#include "../common/err.h"
-#include "../common/fd.h"
 #include "../common/log.h"
-#include <errno.h>
 #include <lauxlib.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define FILE_MAX (4 << 20)    /* as a policy file in the other syntax */
 #define CALL_MS 50            /* what instructions do not see of a call: of CPU time, from when so much time has gone by */
 #define RESTART_MS 1000       /* between two beginnings of a program that uses up its memory */
 #define QUIET_MS 10000        /* between two complaints in the log */
 #define KEY_MAX 65536         /* four times the longest URL */
-#define SECONDS_MAX (10 * 366 * 86400) /* as in rulefile.c */
 #define ALL_POLICIES "NoCache, NoRefresh, Standard, StaleIfError or AlwaysUpstream"
 
 /* --- asking it ------------------------------------------------------------------------------------------------------------------- */
@@ -45,8 +40,8 @@ bytes(lua_State *L, const char *name)
 {
 	int whole;
 	lua_Integer n = lua_tointegerx(L, -1, &whole);
-	if (!whole || n < 0 || n > INT32_MAX)
-		luaL_error(L, "%s: must be a whole number of bytes a second, 0 (no limit) to %d", name, INT32_MAX);
+	if (!whole || n < 0 || n > RULE_LOW_SPEED_MAX)
+		luaL_error(L, "%s: must be a whole number of bytes a second, 0 (no limit) to %d", name, RULE_LOW_SPEED_MAX);
 	return n;
 }
 
@@ -59,15 +54,15 @@ times(lua_State *L, struct plan *plan)
 	for (lua_pushnil(L); lua_next(L, at); lua_pop(L, 1)) {
 		const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
 		if (strcmp(name, "connect") == 0)
-			plan->connect_timeout_ms = seconds(L, name, 3600);
+			plan->connect_timeout_ms = seconds(L, name, RULE_CONNECT_MAX);
 		else if (strcmp(name, "read") == 0)
-			plan->read_timeout_ms = seconds(L, name, 86400);
+			plan->read_timeout_ms = seconds(L, name, RULE_READ_MAX);
 		else if (strcmp(name, "total") == 0)
-			plan->limits.total_ms = transfer_limit(seconds(L, name, 7 * 86400));
+			plan->limits.total_ms = transfer_limit(seconds(L, name, RULE_TOTAL_MAX));
 		else if (strcmp(name, "low_speed") == 0)
 			plan->limits.low_speed = transfer_limit(bytes(L, name));
 		else if (strcmp(name, "low_speed_time") == 0)
-			plan->limits.low_speed_ms = transfer_limit(seconds(L, name, 86400));
+			plan->limits.low_speed_ms = transfer_limit(seconds(L, name, RULE_LOW_SPEED_TIME_MAX));
 		else
 			luaL_error(L, "timeouts do not have %s: they have connect, read, total, low_speed and low_speed_time", name);
 	}
@@ -104,8 +99,8 @@ policy_of(lua_State *L, struct plan *plan)
 			times(L, plan);
 		} else if (strcmp(name, "forced_swr_seconds") == 0) {
 			plan->forced_swr_s = lua_tointegerx(L, -1, &whole);
-			if (!whole || plan->forced_swr_s < 0 || plan->forced_swr_s > SECONDS_MAX)
-				luaL_error(L, "forced_swr_seconds: must be a whole number from 0 to %d", SECONDS_MAX);
+			if (!whole || plan->forced_swr_s < 0 || plan->forced_swr_s > RULE_SECONDS_MAX)
+				luaL_error(L, "forced_swr_seconds: must be a whole number from 0 to %d", RULE_SECONDS_MAX);
 		} else {
 			luaL_error(L, "a table was returned that has %s: it may have policy, timeouts and forced_swr_seconds", *name ? name : "a list");
 		}
@@ -266,20 +261,5 @@ luafile_parse(const char *name, struct str text, enum policy otherwise, const st
 	config_destroy(&tree);
 	if (!set)
 		luafile_free(&f);
-	return set;
-}
-
-struct ruleset *
-luafile_load(const char *path, enum policy otherwise, const struct lua_budget *budget, char problem[RULE_PROBLEM])
-{
-	struct str text;
-	errno = 0;
-	int r = fd_read_file(path, FILE_MAX, &text);
-	if (r < 0) {
-		snprintf(problem, RULE_PROBLEM, "%.300s: cannot be read: %s", path, r == -ERR_FULL ? "it has more than 4 MiB" : errno ? strerror(errno) : err_text(r));
-		return NULL;
-	}
-	struct ruleset *set = luafile_parse(path, text, otherwise, budget, problem);
-	free((char *)(uintptr_t)text.p);
 	return set;
 }

@@ -6,8 +6,7 @@
 #include "luabox.h"
 #include "rules.h"
 
-/* As rulefile_load and rulefile_parse. */
-struct ruleset *luafile_load(const char *path, enum policy otherwise, const struct lua_budget *, char problem[RULE_PROBLEM]);
+/* As rulefile_parse. */
 struct ruleset *luafile_parse(const char *name, struct str text, enum policy otherwise, const struct lua_budget *, char problem[RULE_PROBLEM]);
 
 /* --- for the set of rules --- */

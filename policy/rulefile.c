@@ -1,19 +1,14 @@
 /* rulefile.c - see rulefile.h. The first thing that is wrong ends the reading: half a set of rules is worse than the old one. */
 #include "rulefile.h"
-#include "../common/err.h"
-#include "../common/fd.h"
 #include "../common/settings.h"
-#include <errno.h>
 #include <libconfig.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define FILE_MAX (4 << 20)       /* some ten thousand rules: whole block lists as HostSuffix */
 #define RULES_MAX 50000
 #define REGEXES_MAX 500          /* each is tried on each request that no earlier rule matches */
-#define SECONDS_MAX (10 * 366 * 86400)
 #define PERCENT_MAX 1000
 #define ALL_POLICIES "NoCache, NoRefresh, Standard, StaleIfError or AlwaysUpstream"
 
@@ -305,13 +300,13 @@ rule(struct reading *f, const config_setting_t *group)
 	if (times && !config_setting_is_group(times)) {
 		wrong(f, times, "timeouts: must be a group: { connect = 10; read = 60; }");
 	} else if (times && only_these(f, times, "timeouts", " connect read total low_speed low_speed_time ")) {
-		r.connect_timeout_ms = seconds_in(f, times, "connect", 3600);
-		r.read_timeout_ms = seconds_in(f, times, "read", 86400);
-		r.limits.total_ms = transfer_limit(seconds_in(f, times, "total", 7 * 86400));
-		r.limits.low_speed = transfer_limit(int_in(f, times, "low_speed", INT32_MAX, -1));
-		r.limits.low_speed_ms = transfer_limit(seconds_in(f, times, "low_speed_time", 86400));
+		r.connect_timeout_ms = seconds_in(f, times, "connect", RULE_CONNECT_MAX);
+		r.read_timeout_ms = seconds_in(f, times, "read", RULE_READ_MAX);
+		r.limits.total_ms = transfer_limit(seconds_in(f, times, "total", RULE_TOTAL_MAX));
+		r.limits.low_speed = transfer_limit(int_in(f, times, "low_speed", RULE_LOW_SPEED_MAX, -1));
+		r.limits.low_speed_ms = transfer_limit(seconds_in(f, times, "low_speed_time", RULE_LOW_SPEED_TIME_MAX));
 	}
-	r.forced_swr_s = int_in(f, group, "forced_swr_seconds", SECONDS_MAX, -1);
+	r.forced_swr_s = int_in(f, group, "forced_swr_seconds", RULE_SECONDS_MAX, -1);
 	if (suffix && bool_in(f, group, "with_query"))
 		r.kind = RULE_SuffixQuery;
 	if (contains)
@@ -363,9 +358,9 @@ refresh_rule(struct reading *f, const config_setting_t *group)
 	if (!only_these(f, group, "a refresh pattern", " match min percent max ignore_no_store "))
 		return;
 	r.text = text_in(f, group, "a refresh pattern", "match", true);
-	r.refresh.min_s = int_in(f, group, "min", SECONDS_MAX, 0);
+	r.refresh.min_s = int_in(f, group, "min", RULE_SECONDS_MAX, 0);
 	r.refresh.percent = int_in(f, group, "percent", PERCENT_MAX, 0);
-	r.refresh.max_s = int_in(f, group, "max", SECONDS_MAX, 0);
+	r.refresh.max_s = int_in(f, group, "max", RULE_SECONDS_MAX, 0);
 	r.refresh.ignore_no_store = bool_in(f, group, "ignore_no_store");
 	if (!f->problem[0] && r.refresh.max_s > 0 && r.refresh.max_s < r.refresh.min_s)
 		wrong(f, group, "max = %lld is less than min = %lld: must be more, or 0 (no limit)", (long long)r.refresh.max_s, (long long)r.refresh.min_s);
@@ -483,21 +478,4 @@ rulefile_of_program(const char *name, const struct config_t *c, struct luafile *
 	arena_init(&f.arena);
 	whole(&f, config_root_setting(c));
 	return made(&f);
-}
-
-struct ruleset *
-rulefile_load(const char *path, enum policy otherwise, char problem[RULE_PROBLEM])
-{
-	struct str text;
-	if (!*path)
-		return ruleset_new(rules_builtin, rules_builtin_n, otherwise, problem);
-	errno = 0;
-	int r = fd_read_file(path, FILE_MAX, &text);
-	if (r < 0) {
-		snprintf(problem, RULE_PROBLEM, "%.300s: cannot be read: %s", path, r == -ERR_FULL ? "it has more than 4 MiB" : errno ? strerror(errno) : err_text(r));
-		return NULL;
-	}
-	struct ruleset *set = rulefile_parse(path, text, otherwise, problem);
-	free((char *)(uintptr_t)text.p);
-	return set;
 }

@@ -11,6 +11,12 @@ enum rule_kind {
 #undef X
 	RULE_KIND_MAX
 };
+/* The most that a policy file may say, in either syntax: as much as the settings of these names may (common/tbl/settings.h). */
+enum {
+	RULE_CONNECT_MAX = 3600, RULE_READ_MAX = 86400, RULE_TOTAL_MAX = 7 * 86400, RULE_LOW_SPEED_TIME_MAX = 86400, /* s */
+	RULE_LOW_SPEED_MAX = INT32_MAX, /* bytes a second */
+	RULE_SECONDS_MAX = 10 * 366 * 86400, /* forced_swr_seconds, refresh patterns: ten years */
+};
 struct rule {
 	enum rule_kind kind;
 	const char *text;          /* Callable: the number of the program's function, from 1 */

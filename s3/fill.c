@@ -105,7 +105,8 @@ struct fill_table {
 	struct shm_lock lock;
 	uint32_t top;              /* no slot from here on is taken: what a scan need not look at */
 	_Atomic uint32_t epochs[EPOCHS]; /* how many fills of such keys have ended */
-	_Atomic uint32_t outdated[EPOCHS], outdated_hosts[HOSTS]; /* how often such keys, such hosts were outdated */
+	_Atomic uint64_t version;        /* counts what was outdated … */
+	_Atomic uint64_t outdated[EPOCHS], outdated_hosts[HOSTS], outdated_all; /* … and which of it was the last about such keys, such hosts, all; under the lock */
 	struct unshareable unshareable[SETS][WAYS];
 	_Atomic uint64_t tags[];   /* TAG_FREE, TAG_KEYLESS, or the key's */
 };
@@ -581,16 +582,18 @@ host_of(struct str key)
 	return str_cut(&key, '/');
 }
 
-static _Atomic uint32_t *outdated_of(struct fill_table *t, struct str base) { return &t->outdated[hash64(base.p, base.n) % EPOCHS]; }
-static _Atomic uint32_t *outdated_host(struct fill_table *t, struct str host) { return &t->outdated_hosts[hash64(host.p, host.n) % HOSTS]; }
+static _Atomic uint64_t *outdated_of(struct fill_table *t, struct str base) { return &t->outdated[hash64(base.p, base.n) % EPOCHS]; }
+static _Atomic uint64_t *outdated_host(struct fill_table *t, struct str host) { return &t->outdated_hosts[hash64(host.p, host.n) % HOSTS]; }
 
-uint64_t
-fill_version(struct fill_table *t, struct str id)
+uint64_t fill_version(const struct fill_table *t) { return atomic_load(&t->version); }
+
+bool
+fill_outdated(struct fill_table *t, struct str id, uint64_t version)
 {
-	return (uint64_t)atomic_load(outdated_host(t, host_of(id))) << 32 | atomic_load(outdated_of(t, base_of(id)));
+	return atomic_load(&t->outdated_all) > version || atomic_load(outdated_host(t, host_of(id))) > version || atomic_load(outdated_of(t, base_of(id))) > version;
 }
 
-/* Seq_cst: either this sees the new version, or who outdates sees that it is being stored. */
+/* Seq_cst: either this sees that it is outdated, or who outdates it sees that it is being stored. */
 bool
 fill_may_store(struct fill *f, uint64_t version)
 {
@@ -598,7 +601,7 @@ fill_may_store(struct fill *f, uint64_t version)
 
 	INVARIANT(f->is_writer);
 	atomic_store(&s->storing, 1);
-	if (fill_version(f->t, (struct str){ s->key, s->key_n }) == version)
+	if (!fill_outdated(f->t, (struct str){ s->key, s->key_n }, version))
 		return true;
 	atomic_store(&s->storing, 0);
 	return false;
@@ -613,39 +616,23 @@ is_about(const struct slot *s, struct str base, struct str host)
 	return (!base.n || str_eq(base_of(key), base)) && (!host.n || str_eq(host_of(key), host));
 }
 
+/* Last of all the version changes: who takes it before sees all that is outdated here as newer. */
 static void
-outdate(struct fill_table *t, struct str base, struct str host)
+outdate(struct fill_table *t, _Atomic uint64_t *when, struct str base, struct str host)
 {
 	shm_lock(&t->lock);
+	uint64_t next = atomic_load(&t->version) + 1;
+	atomic_store(when, next);
 	for (unsigned i = 0; i < t->top; i++)
 		if (tag_get(t, i) > TAG_KEYLESS && is_about(slot_of(t, i), base, host))
 			give_up_key(t, i);
+	atomic_store(&t->version, next);
 	shm_unlock(&t->lock);
 }
 
-void
-fill_outdate(struct fill_table *t, struct str id)
-{
-	struct str base = base_of(id);
-
-	atomic_fetch_add(outdated_of(t, base), 1);
-	outdate(t, base, STR_NONE);
-}
-
-void
-fill_outdate_host(struct fill_table *t, struct str host)
-{
-	atomic_fetch_add(outdated_host(t, host), 1);
-	outdate(t, STR_NONE, host);
-}
-
-void
-fill_outdate_all(struct fill_table *t)
-{
-	for (unsigned i = 0; i < HOSTS; i++)
-		atomic_fetch_add(&t->outdated_hosts[i], 1);
-	outdate(t, STR_NONE, STR_NONE);
-}
+void fill_outdate(struct fill_table *t, struct str id) { outdate(t, outdated_of(t, base_of(id)), base_of(id), STR_NONE); }
+void fill_outdate_host(struct fill_table *t, struct str host) { outdate(t, outdated_host(t, host), STR_NONE, host); }
+void fill_outdate_all(struct fill_table *t) { outdate(t, &t->outdated_all, STR_NONE, STR_NONE); }
 
 /* Is there a slot that about is true of? */
 static bool

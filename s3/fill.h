@@ -45,11 +45,12 @@ enum fill_claim fill_claim(struct fill_table *, struct chunks *, struct str key,
 uint32_t fill_epoch(struct fill_table *, struct str id);
 /* What is under way while its URL is purged, or overtaken by an unsafe request, may be as it was before: who reads it gets it, but it must
  * not be stored. So who fetches takes the version before he looks up what is stored, and asks fill_may_store before he stores the
- * answer; or, without a fill, compares the version. When it has changed after that, too, what was stored must go again.
- * id: of a document or a variant of it, scheme/host/hash[+…]. Two ids may share a version, which costs a fetch. */
-uint64_t fill_version(struct fill_table *, struct str id);
+ * answer; or, without a fill, fill_outdated. When it is outdated after that, too, what was stored must go again.
+ * id: of a document or a variant of it, scheme/host/hash[+…]. Two ids may be outdated together, which costs a fetch. */
+uint64_t fill_version(const struct fill_table *); /* each request takes it: one load */
+bool fill_outdated(struct fill_table *, struct str id, uint64_t version); /* since then */
 bool fill_may_store(struct fill *, uint64_t version); /* the writer's: from a true on until its end, fill_storing says so */
-/* Changes the version of id and its variants; of all of a host (lower case); of all. Nobody can join those fills any more. */
+/* Outdates id and its variants; all of a host (lower case); all. Nobody can join those fills any more. */
 void fill_outdate(struct fill_table *, struct str id);
 void fill_outdate_host(struct fill_table *, struct str host);
 void fill_outdate_all(struct fill_table *);

@@ -4,7 +4,7 @@
  *   much again to take the answer, HEAD_MAX bytes of a head, no request bodies.
  * /health, /ready and /metrics are for all. /debug/… is for this machine, and for who knows the debug token; to others it does not exist.
  * What changes something (POST /purge, /bans/lift) is for who knows the token, and for who can open the socket <state>/run/admin: the commands.
- * Their pages (cmd.h) may take long, so they have a thread of their own; up to COMMANDS_MAX wait for it. */
+ * Their pages (cmd.h) may take long, so they have a thread of their own; there are up to COMMANDS_MAX at a time, the others get 503. */
 #include "admin.h"
 #include <errno.h>
 #include <netinet/in.h>
@@ -20,9 +20,11 @@
 #include "../common/fd.h"
 #include "../common/httpdate.h"
 #include "../common/log.h"
+#include "../common/netrange.h"
 #include "cmd.h"
 #include "heritage.h"
 #include "http1.h"
+#include "policyfile.h"
 #include "worker.h"
 
 #define CLIENTS_MAX 64
@@ -50,7 +52,7 @@ struct client {
 };
 static struct client clients[CLIENTS_MAX];
 static int wakefd = -1, socket_fd = -1;
-static struct ruleset *_Atomic rules;  /* replaced by SIGHUP; old ones are kept, for a command may be using one */
+static struct ruleset *_Atomic rules;  /* replaced by SIGHUP, when they have changed; old ones are kept, for a command may be using one */
 
 static void client_close(struct client *c)
 {
@@ -62,11 +64,9 @@ static void client_close(struct client *c)
 
 static bool is_loopback(const struct sockaddr_storage *a)
 {
-	const struct sockaddr_in *v4 = (const void *)a;
-	const struct sockaddr_in6 *v6 = (const void *)a;
-	if (a->ss_family == AF_INET)
-		return ntohl(v4->sin_addr.s_addr) >> 24 == 127;
-	return a->ss_family == AF_INET6 && (IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr) || (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr) && v6->sin6_addr.s6_addr[12] == 127));
+	struct in6_addr peer;
+	address_of(a, &peer);
+	return IN6_IS_ADDR_LOOPBACK(&peer) || (IN6_IS_ADDR_V4MAPPED(&peer) && peer.s6_addr[12] == 127);
 }
 
 static bool has_token(const struct http_request *req)
@@ -93,17 +93,9 @@ static bool may_debug(const struct client *c, const struct http_request *req)
 	return may_change(c, req);
 }
 
-static void say(struct arena *a, struct page *out, int status, const char *text)
-{
-	struct page_text t = { .arena = a };
-	page_addz(&t, text);
-	page_addz(&t, "\n");
-	page_finish(out, status, STR("text/plain; charset=utf-8"), &t);
-}
-
 static void not_allowed(struct arena *a, struct page *out, bool changes)
 {
-	say(a, out, 405, changes ? "POST only" : "GET and HEAD only");
+	cmd_say(a, out, 405, "%s", changes ? "POST only" : "GET and HEAD only");
 	headers_add(&out->headers, STR("Allow"), changes ? STR("POST") : STR("GET, HEAD"));
 }
 
@@ -131,7 +123,7 @@ static void answer(const struct client *c, const struct http_request *req, struc
 	else if (str_eq(path, STR("/metrics")))
 		admin_metrics(a, out);
 	else if (!debug || !admin_debug(str_from(path, sizeof "/debug/" - 1), a, out))
-		say(a, out, 404, "there is no such page");
+		cmd_say(a, out, 404, "there is no such page");
 }
 
 static void respond(struct client *c, struct page *p, bool head_only)
@@ -157,6 +149,7 @@ static void respond(struct client *c, struct page *p, bool head_only)
 
 static struct { pthread_mutex_t lock; pthread_cond_t work; struct client *waiting[COMMANDS_MAX]; unsigned n; } commands =
 	{ .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER };
+static unsigned asked; /* clients in ASKED: also those that wait for nothing but this thread to see their answer */
 
 static struct client *next_command(void)
 {
@@ -179,7 +172,7 @@ static void *commands_main(void *arg)
 			cmd_place_open(&place, true);
 		place.rules = atomic_load(&rules);
 		if (place.metadata == NULL || !cmd_answer(&place, &c->req, &c->arena, &c->page))
-			say(&c->arena, &c->page, 503, "the state directory cannot be used");
+			cmd_say(&c->arena, &c->page, 503, "the state directory cannot be used");
 		atomic_store(&c->answered, true);
 		eventfd_write(wakefd, 1);
 	}
@@ -198,8 +191,9 @@ static bool submit(struct client *c)
 		pthread_sigmask(SIG_SETMASK, &old, NULL);
 	}
 	pthread_mutex_lock(&commands.lock);
-	bool room = started && commands.n < COMMANDS_MAX;
+	bool room = started && asked < COMMANDS_MAX;
 	if (room) {
+		asked++;
 		c->phase = ASKED;
 		atomic_store(&c->answered, false);
 		commands.waiting[commands.n++] = c;
@@ -217,13 +211,13 @@ static void request(struct client *c, struct str head)
 	struct page p;
 	int e = http1_request(head, NULL, &limits, &c->arena, &c->req, &framing, &target);
 	if (e < 0)
-		say(&c->arena, &p, err_status(e), framing.problem != NULL ? framing.problem : err_text(e));
+		cmd_say(&c->arena, &p, err_status(e), "%s", framing.problem != NULL ? framing.problem : err_text(e));
 	else if (target == TARGET_AUTHORITY || target == TARGET_ASTERISK)
 		not_allowed(&c->arena, &p, false);
 	else if (is_command(c, &c->req)) {
 		if (submit(c))
 			return;
-		say(&c->arena, &p, 503, "too many commands at a time");
+		cmd_say(&c->arena, &p, 503, "too many commands at a time");
 	} else
 		answer(c, &c->req, &c->arena, &p);
 	respond(c, &p, e == 0 && c->req.method == METHOD_HEAD);
@@ -246,7 +240,7 @@ static void client_read(struct client *c)
 	if (head > 0)
 		request(c, (struct str){ c->in, (size_t)head });
 	else if (head < 0) {
-		say(&c->arena, &p, err_status(head), head == -ERR_BAD_REQUEST ? http1_scan_problem(c->in, c->n) : err_text(head));
+		cmd_say(&c->arena, &p, err_status(head), "%s", head == -ERR_BAD_REQUEST ? http1_scan_problem(c->in, c->n) : err_text(head));
 		respond(c, &p, false);
 	}
 }
@@ -284,7 +278,7 @@ static void client_ready(struct client *c)
 		client_linger(c);
 }
 
-/* A free place, or that of the one that was given its deadline first. There is one: commands are fewer. */
+/* A free place, or that of the one that was given its deadline first. There is one: COMMANDS_MAX is less than CLIENTS_MAX. */
 static struct client *place(void)
 {
 	struct client *oldest = NULL;
@@ -328,6 +322,7 @@ static void serve_once(void)
 		if (c->fd >= 0 && c->phase == ASKED) {
 			if (!atomic_load(&c->answered))
 				continue; /* as long as it takes */
+			asked--;
 			respond(c, &c->page, c->req.method == METHOD_HEAD);
 		}
 		if (c->fd >= 0 && c->deadline <= now)
@@ -363,7 +358,7 @@ static void reload(void)
 	if (settings_reload() < 0)
 		return;
 	log_open(conf()->log_file);
-	struct ruleset *rs = rules_read(problem);
+	struct ruleset *rs = rules_reread(problem);
 	if (rs != NULL)
 		atomic_store(&rules, rs);
 }

@@ -72,6 +72,19 @@ static struct slot *find(struct bans *b, const struct name *n)
 	return NULL;
 }
 
+/* The slot of an origin, with the lock held; NULL, without it, when there is none. */
+static struct slot *hold(struct bans *b, const struct url *u)
+{
+	struct name n;
+	struct slot *s;
+	if (!is_there(b, u, &n, &s))
+		return NULL;
+	shm_lock(&b->lock);
+	if ((s = find(b, &n)) == NULL)
+		shm_unlock(&b->lock);
+	return s;
+}
+
 static void drop(struct bans *b, struct slot *s)
 {
 	if (atomic_load(&s->tag) == 0)
@@ -223,30 +236,23 @@ bool bans_failed(struct bans *b, const struct bans_limits *l, const struct url *
 
 bool bans_worked(struct bans *b, const struct url *u, struct ban *was)
 {
-	struct name n;
-	struct slot *s;
-	if (!is_there(b, u, &n, &s))
+	struct slot *s = hold(b, u);
+	if (s == NULL)
 		return false;
-	shm_lock(&b->lock);
-	s = find(b, &n);
-	const bool banned = s != NULL && s->times > 0;
+	const bool banned = s->times > 0;
 	if (banned)
 		copy(s, 0, was);
-	if (s != NULL)
-		drop(b, s);
+	drop(b, s);
 	shm_unlock(&b->lock);
 	return banned;
 }
 
 void bans_left(struct bans *b, const struct url *u)
 {
-	struct name n;
-	struct slot *s;
-	if (!is_there(b, u, &n, &s))
+	struct slot *s = hold(b, u);
+	if (s == NULL)
 		return;
-	shm_lock(&b->lock);
-	if ((s = find(b, &n)) != NULL)
-		s->probe_until = 0;
+	s->probe_until = 0;
 	shm_unlock(&b->lock);
 }
 
@@ -303,15 +309,11 @@ bool bans_due(struct bans *b, int64_t now, struct ban *which)
 
 void bans_mute(struct bans *b, const struct url *u)
 {
-	struct name n;
-	struct slot *s;
-	if (!is_there(b, u, &n, &s))
+	struct slot *s = hold(b, u);
+	if (s == NULL)
 		return;
-	shm_lock(&b->lock);
-	if ((s = find(b, &n)) != NULL) {
-		s->probe_until = 0;
-		s->next_probe = INT64_MAX;
-	}
+	s->probe_until = 0;
+	s->next_probe = INT64_MAX;
 	shm_unlock(&b->lock);
 }
 

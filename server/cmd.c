@@ -1,9 +1,9 @@
 /* cmd.c - see cmd.h: the table, options, and what all pages share. */
 #include "cmd.h"
-#include <arpa/inet.h>
 #include <errno.h>
 #include <sysexits.h>
 #include "../common/log.h"
+#include "../common/netrange.h"
 #include "../common/settings.h"
 #include "request.h"
 
@@ -253,19 +253,6 @@ void cmd_say(struct arena *a, struct page *out, int status, const char *fmt, ...
 	page_finish(out, status, STR("text/plain; charset=utf-8"), &t);
 }
 
-static bool client_of(struct str text, struct in6_addr *out)
-{
-	char z[INET6_ADDRSTRLEN];
-	struct in_addr v4;
-	snprintf(z, sizeof z, "%.*s", STRP(text));
-	if (inet_pton(AF_INET, z, &v4) == 1) {
-		*out = (struct in6_addr){ .s6_addr = { [10] = 0xff, [11] = 0xff } };
-		memcpy(out->s6_addr + 12, &v4, 4);
-		return true;
-	}
-	return inet_pton(AF_INET6, z, out) == 1;
-}
-
 bool cmd_request(struct arena *a, struct str query, struct http_request *req, const char **problem)
 {
 	struct str name, value;
@@ -290,7 +277,7 @@ bool cmd_request(struct arena *a, struct str query, struct http_request *req, co
 				*problem = arena_printf(a, "%.*s: must be a header field such as 'Accept-Encoding: gzip'", STRP(value)).p;
 			else
 				headers_add(&req->headers, n, v);
-		} else if (str_eq(name, STR("client")) && !client_of(value, &req->client))
+		} else if (str_eq(name, STR("client")) && !address_parse(value, &req->client))
 			*problem = arena_printf(a, "%.*s: must be an address such as 10.1.2.3 or 2001:db8::1", STRP(value)).p;
 	}
 	if (*problem == NULL && !has_url)

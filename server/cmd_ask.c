@@ -15,6 +15,7 @@
 #include "../common/log.h"
 #include "../common/settings.h"
 #include "../s3/chunks.h"
+#include "policyfile.h"
 #include "worker.h"
 
 #define SOCKET_TRIES 30          /* an instance that just starts, or whose admin process is started again, listens soon … */

@@ -1,10 +1,9 @@
 /* cmd_explain.c - passsage explain: what the rules say of a request, what is stored for it, and the verdict. The page goes the same way as
  * a request (request_find, judge_stored), so it says what would happen. It is a list of facts in sections, which are printed as text for people
  * and as JSON for scripts. */
-#include <arpa/inet.h>
 #include <inttypes.h>
 #include "../common/clock.h"
-#include "../common/httpdate.h"
+#include "../common/netrange.h"
 #include "../policy/key.h"
 #include "../s3/manifest.h"
 #include "cmd.h"
@@ -180,6 +179,7 @@ static const struct { const char *kind, *words; } rule_words[] = {
 	{ "default,", "a call of the program failed: default_policy" },
 	{ "resolver", "the program's resolver(ctx) says so" },
 	{ "Callable", "the rule's function says so" },
+	{ "s3", "the host is that of our own bucket: no rule is asked" },
 	{ "header", "the request's X-Passsage-Policy" },
 	{ "Prefix", "the URL begins with it" },
 	{ "SuffixQuery", "the URL, query and all, ends with it" },
@@ -218,8 +218,8 @@ static void about_request(struct facts *f, const struct http_request *req)
 	for (unsigned i = 0; i < req->headers.n; i++)
 		list_add(&l, "field", arena_printf(f->t.arena, "%.*s: %.*s", STRP(req->headers.v[i].name), STRP(req->headers.v[i].value)));
 	list_end(&l);
-	if (!IN6_IS_ADDR_UNSPECIFIED(&req->client) && inet_ntop(AF_INET6, &req->client, text, sizeof text) != NULL)
-		fact_z(f, "client", strncmp(text, "::ffff:", 7) == 0 ? text + 7 : text);
+	if (!IN6_IS_ADDR_UNSPECIFIED(&req->client))
+		fact_z(f, "client", address_text(&req->client, text));
 }
 
 static void about_rule(struct facts *f, const struct plan *p)
@@ -419,13 +419,17 @@ static int find(const struct cmd_place *place, struct request *r, struct worker 
 	w->metadata = place->metadata;
 	w->chunks = place->chunks;
 	w->shared_documents = fleet_has_es();
+	if (fleet_configured())
+		s3host_of(conf()->s3_endpoint, conf()->s3_bucket, conf()->s3_region, &w->s3_host);
 	r->worker = w;
 	r->started = clock_wall();
 	headers_strip_hop_by_hop(&r->http.headers);
-	struct str wanted = conf()->allow_policy_header ? headers_get(&r->http.headers, STR("X-Passsage-Policy")) : STR_NONE;
-	ruleset_plan(place->rules, &r->http, wanted, r->arena, &r->plan);
+	request_plan(r, place->rules);
 	r->judgement = judge_request(&r->plan, &r->http);
-	request_normalize(r);
+	if (r->own_bucket)
+		r->judgement.reason = REASON_no_cache_s3_request;
+	if (r->judgement.verdict != VERDICT_PASS)
+		request_normalize(r);
 	return place->metadata != NULL ? request_find(r, &fetch_id) : 0;
 }
 
@@ -434,8 +438,10 @@ static void judge(struct request *r, const struct judge_options *opt, bool down)
 	if (r->judgement.verdict == VERDICT_PASS)
 		return;
 	r->judgement = judge_stored(opt, &r->plan, &r->http, r->has_stored ? &r->stored : NULL, r->started, r->has_stored && down);
-	if (!r->has_stored && r->worker->metadata != NULL)
-		request_use_part(r);
+	if (!r->has_stored && r->worker->metadata != NULL && request_use_part(r))
+		return;
+	if (r->other_variants && r->judgement.forward == FORWARD_uri_miss)
+		r->judgement.forward = FORWARD_vary_miss;
 }
 
 static bool wants_json(struct arena *a, struct str query)

@@ -11,6 +11,7 @@
 #include "../common/err.h"
 #include "../common/fd.h"
 #include "../common/log.h"
+#include "../common/netrange.h"
 #include "request.h"
 #include "tls.h"
 #include "worker.h"
@@ -178,32 +179,19 @@ bool conn_gone(struct conn *c)
 
 void conn_client(const struct conn *c, struct in6_addr *out)
 {
-	const struct sockaddr_in *v4 = (const void *)&c->peer;
-	*out = (struct in6_addr){ .s6_addr = { 0 } };
-	if (c->peer.ss_family == AF_INET) {
-		out->s6_addr[10] = out->s6_addr[11] = 0xff;
-		memcpy(out->s6_addr + 12, &v4->sin_addr, 4);
-	} else if (c->peer.ss_family == AF_INET6) {
-		*out = ((const struct sockaddr_in6 *)(const void *)&c->peer)->sin6_addr;
-	}
+	address_of(&c->peer, out);
 }
 
 void conn_peer(const struct conn *c, char host[INET6_ADDRSTRLEN], unsigned *port)
 {
-	const struct sockaddr_in *v4 = (const void *)&c->peer;
-	const struct sockaddr_in6 *v6 = (const void *)&c->peer;
+	struct in6_addr a;
 	host[0] = 0;
 	*port = 0;
-	if (c->peer.ss_family == AF_INET) {
-		inet_ntop(AF_INET, &v4->sin_addr, host, INET6_ADDRSTRLEN);
-		*port = ntohs(v4->sin_port);
-	} else if (c->peer.ss_family == AF_INET6) {
-		if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
-			inet_ntop(AF_INET, &v6->sin6_addr.s6_addr[12], host, INET6_ADDRSTRLEN);
-		else
-			inet_ntop(AF_INET6, &v6->sin6_addr, host, INET6_ADDRSTRLEN);
-		*port = ntohs(v6->sin6_port);
-	}
+	if (c->peer.ss_family != AF_INET && c->peer.ss_family != AF_INET6)
+		return;
+	address_of(&c->peer, &a);
+	address_text(&a, host);
+	*port = ntohs(((const struct sockaddr_in *)(const void *)&c->peer)->sin_port); /* IPv6's is in the same place */
 }
 
 /* ---- a connection's life */

@@ -76,7 +76,7 @@ static void job_free(struct job *j)
 /* ---- the documents: what is committed, and only then the key is free again, so that the object is never in neither place */
 
 /* Purged or overtaken since (fill.h)? */
-static bool is_outdated(struct str id, uint64_t version) { return fill_version(heritage.shared.fills, id) != version; }
+static bool is_outdated(struct str id, uint64_t version) { return fill_outdated(heritage.shared.fills, id, version); }
 
 /* It was, while the database was busy for longer than whoever did it waited. */
 static void forget_outdated(struct worker *w, struct str id, uint64_t version)

@@ -21,7 +21,7 @@ struct fetch_ask {
 	struct fill **fill;                   /* the claim (FILL_WRITER): taken over. NULL: nothing is stored */
 	struct str range, if_range;           /* ask for this range of it only, when .p: */
 	const struct meta *part;              /* the rest of this; NULL: a part, to be kept as such */
-	uint64_t version;                     /* fill_version, before stored was looked up: when it has changed, nothing is stored */
+	uint64_t version;                     /* fill_version, before stored was looked up: what was outdated since is not stored */
 	fetch_interim_f *interim;             /* may be NULL */
 	void *arg;                            /* of interim */
 };

@@ -5,6 +5,7 @@
 #include "../common/settings.h"
 #include "cmd.h"
 #include "master.h"
+#include "policyfile.h"
 #include "worker.h"
 
 static void check_rules(void)

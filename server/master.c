@@ -19,10 +19,9 @@
 #include "../common/fd.h"
 #include "../common/log.h"
 #include "../es/metadata.h"
-#include "../policy/luafile.h"
-#include "../policy/rulefile.h"
 #include "heritage.h"
 #include "listen.h"
+#include "policyfile.h"
 #include "worker.h"
 #include "tls.h"
 
@@ -496,26 +495,14 @@ static void stop_all(const sigset_t *set, bool gently)
 	log_info("stopped");
 }
 
-struct ruleset *rules_read(char problem[RULE_PROBLEM])
-{
-	enum policy otherwise = POLICY_Standard;
-	policy_parse(str_c(conf()->default_policy), &otherwise);
-	const struct settings *s = conf();
-	const struct lua_budget budget = { s->lua_instructions, (size_t)s->lua_memory };
-	struct ruleset *rs = str_caseends(str_c(s->policy_file), STR(".lua")) ? luafile_load(s->policy_file, otherwise, &budget, problem)
-	                                                                      : rulefile_load(s->policy_file, otherwise, problem);
-	if (rs != NULL)
-		ruleset_match_query(rs, s->rules_match_query);
-	return rs;
-}
-
 /* For the workers that start from now on. This process has no threads that could be reading the old ones. */
 static void reload_rules(void)
 {
 	char problem[RULE_PROBLEM];
-	struct ruleset *rs = rules_read(problem);
+	struct ruleset *rs = rules_reread(problem);
 	if (rs == NULL) {
-		log_error("%s; the old rules stay in force", problem);
+		if (*problem)
+			log_error("%s; the old rules stay in force", problem);
 		return;
 	}
 	ruleset_free(&heritage.rules);
@@ -606,9 +593,13 @@ static int run_single(void)
 	signals_set();
 	struct sigaction sa = { .sa_handler = on_signal };
 	sigaction(SIGINT, &sa, NULL);
-	int r = worker_main(0);
-	tell(SIGQUIT, ALL);
-	return r;
+	return worker_main(0); /* leaves by master_left; the others see that the lifeline hangs up */
+}
+
+void master_left(void)
+{
+	unlink(below("run/pid"));
+	log_info("stopped");
 }
 
 int master_run(void)

@@ -3,13 +3,21 @@
 #include "../common/counters.h"
 #include "../common/err.h"
 #include "../common/log.h"
+#include "cmd.h"
+#include "commitwait.h"
 #include "passthrough.h"
 #include "request.h"
 #include "worker.h"
 
+#define ROUNDS 3
+
 const char *const purge_names[PURGE_KINDS] = { [PURGE_URL] = "url", [PURGE_PREFIX] = "prefix", [PURGE_HOST] = "host", [PURGE_ALL] = "all" };
 
-static bool is_pattern(struct str host) { return str_has(host, STR("*")) || str_has(host, STR("/")) || str_starts(host, STR(".")); }
+/* Is it the one host that keys have in the same words? Else it is a pattern, or an address that may be written in other ways. */
+static bool is_one_host(struct str host)
+{
+	return !str_has(host, STR("*")) && !str_has(host, STR("/")) && !str_has(host, STR(":")) && !str_starts(host, STR(".")) && !str_ends(host, STR("."));
+}
 
 /* What could never be that of a host is a mistake, and would look as if nothing were stored. */
 static bool host_valid(struct str pattern)
@@ -92,31 +100,36 @@ bool purge_covers(const struct purge *p, const struct meta *m, struct arena *scr
 
 /* ---- doing it */
 
+struct outdated { struct fill_table *table; struct str id; };
+
+static bool none_stored(void *arg)
+{
+	const struct outdated *o = arg;
+	return !fill_storing(o->table, o->id);
+}
+
 bool purge_outdate(struct fill_table *t, struct str id)
 {
-	const struct timespec nap = { 0, COMMIT_NAP_MS * 1000000 };
+	struct outdated o = { t, id };
 	fill_outdate(t, id);
-	for (int i = 0; i < COMMIT_NAPS; i++) {
-		if (!fill_storing(t, id))
-			return i > 0;
-		nanosleep(&nap, NULL);
-	}
+	if (none_stored(&o))
+		return false;
+	commit_wait(none_stored, &o);
 	return true;
 }
 
 /* Fills know their key's host, which is the URL's unless there are key rules. */
 static void outdate_many(const struct purge *p, struct fill_table *t, const struct ruleset *rules)
 {
-	const struct timespec nap = { 0, COMMIT_NAP_MS * 1000000 };
+	struct outdated any = { t, STR_NONE };
 	struct arena a;
 	arena_init(&a);
-	if (ruleset_rewrites(rules) || p->kind == PURGE_ALL || (p->kind == PURGE_HOST && is_pattern(p->text)))
+	if (ruleset_rewrites(rules) || p->kind == PURGE_ALL || (p->kind == PURGE_HOST && !is_one_host(p->text)))
 		fill_outdate_all(t);
 	else
 		fill_outdate_host(t, p->kind == PURGE_HOST ? p->text : arena_lower(&a, p->url.host));
 	arena_fini(&a);
-	for (int i = 0; i < COMMIT_NAPS && fill_storing(t, STR_NONE); i++)
-		nanosleep(&nap, NULL);
+	commit_wait(none_stored, &any);
 }
 
 struct covering { const struct purge *purge; struct arena scratch; };
@@ -141,7 +154,7 @@ static int64_t purge_url(const struct purge *p, struct fill_table *fills, struct
 	return n;
 }
 
-int64_t purge_run(const struct purge *p, struct fill_table *fills, struct metadata *m, const struct ruleset *rules)
+static int64_t purge_once(const struct purge *p, struct fill_table *fills, struct metadata *m, const struct ruleset *rules)
 {
 	int64_t n;
 	if (p->kind == PURGE_URL)
@@ -154,11 +167,22 @@ int64_t purge_run(const struct purge *p, struct fill_table *fills, struct metada
 		n = metadata_purge_if(m, covers, &c);
 		arena_fini(&c.scratch);
 	}
-	if (n > 0)
-		count_add(COUNT_purged, (uint64_t)n);
+	return n;
+}
+
+/* Who found it after it was outdated and before it was dropped may have had it confirmed since (304), so that it is stored again: it is looked
+ * for until nothing is there any more. Three times at most, for others may fetch it anew all the while. */
+int64_t purge_run(const struct purge *p, struct fill_table *fills, struct metadata *m, const struct ruleset *rules)
+{
+	int64_t all = 0, n = 1;
+	for (int i = 0; i < ROUNDS && n > 0; i++)
+		if ((n = purge_once(p, fills, m, rules)) > 0)
+			all += n;
+	if (all > 0)
+		count_add(COUNT_purged, (uint64_t)all);
 	if (heritage.shared.fleet != NULL) /* the uploader tells the other nodes; it would look within a second anyway */
 		shm_wake_all(&heritage.shared.fleet->spool.news);
-	return n;
+	return n < 0 ? n : all;
 }
 
 /* ---- the method */
@@ -174,22 +198,14 @@ static bool may_purge(const struct request *r)
 	return false;
 }
 
-static void say(struct request *r, int status, const char *text)
-{
-	struct page p;
-	struct page_text t = { .arena = r->arena };
-	page_addz(&t, text);
-	page_finish(&p, status, STR("text/plain; charset=utf-8"), &t);
-	request_answer(r, &p);
-}
-
 void purge_answer(struct request *r)
 {
 	const struct purge p = { .kind = PURGE_URL, .url = r->http.url };
-	char text[64];
+	struct page page;
 	r->reason = REASON_purge;
 	if (!may_purge(r)) {
-		say(r, 403, "PURGE is not allowed from this address (setting cache.purge_from)\n");
+		cmd_say(r->arena, &page, 403, "PURGE is not allowed from this address (setting cache.purge_from)");
+		request_answer(r, &page);
 		return;
 	}
 	pool_blocking(r->worker->pool);
@@ -198,6 +214,6 @@ void purge_answer(struct request *r)
 		request_error(r, -ERR_BUSY, "the metadata database cannot be written");
 		return;
 	}
-	snprintf(text, sizeof text, "%lld removed\n", (long long)n);
-	say(r, n > 0 ? 200 : 404, text);
+	cmd_say(r->arena, &page, n > 0 ? 200 : 404, "%lld removed", (long long)n);
+	request_answer(r, &page);
 }

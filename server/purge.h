@@ -24,7 +24,7 @@ bool purge_covers(const struct purge *, const struct meta *, struct arena *scrat
 int64_t purge_run(const struct purge *, struct fill_table *, struct metadata *, const struct ruleset *);
 
 /* Who overtakes what is stored under id: what is under way will not be stored, and what is on its way into the database is there when this
- * returns (then the result is true), so that it can be dropped or marked. Waits, some ten milliseconds at most. */
+ * returns (then the result is true), so that it can be dropped or marked. Waits for that (commitwait.h). */
 bool purge_outdate(struct fill_table *, struct str id);
 
 /* A request with the method PURGE: its answer (RFC 9110 has no such method; squid's meaning): 200 and how many, 404 nothing was stored, 403

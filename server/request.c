@@ -77,15 +77,11 @@ void request_score(const struct request *r, struct score_thread *s)
 	atomic_store_explicit(&s->step, (int)r->step, memory_order_relaxed);
 }
 
-static void score(struct request *r, int step)
+/* step -1: none. What it is about is written by run(), once: a request comes to a thread there alone. */
+static void score(int step)
 {
-	struct score_thread *s = thread_self->score;
-	if (s == NULL)
-		return;
-	if (step == STEP_route || step == STEP_answer) /* where a request comes to this thread */
-		request_score(r, s);
-	else
-		atomic_store_explicit(&s->step, step, memory_order_relaxed);
+	if (thread_self->score != NULL)
+		atomic_store_explicit(&thread_self->score->step, step, memory_order_relaxed);
 }
 
 static struct request *begin(struct conn *c)
@@ -122,7 +118,7 @@ static enum request_end finish(struct request *r)
 	struct conn *c = r->conn;
 	object_close(&r->object);
 	httpc_end(&r->xfer);
-	score(r, -1);
+	score(-1);
 	enum request_end end = REQUEST_NEXT;
 	if (r->broken || c->fd < 0)
 		end = REQUEST_DEAD;
@@ -139,18 +135,21 @@ static enum request_end finish(struct request *r)
 
 static enum request_end run(struct request *r, enum req_step first)
 {
-	for (r->step = first; r->step != STEP_record;) {
-		score(r, (int)r->step);
+	r->step = first;
+	if (thread_self->score != NULL)
+		request_score(r, thread_self->score);
+	while (r->step != STEP_record) {
+		score((int)r->step);
 		enum req_step next = steps[r->step].run(r);
 		if (next == STEP_REST) {
-			score(r, -1);
+			score(-1);
 			r->conn->request = r;
 			return REQUEST_RESTS;
 		}
 		INVARIANT(next < STEP_MAX && steps[r->step].to & 1u << next && next > r->step);
 		r->step = next;
 	}
-	score(r, STEP_record);
+	score(STEP_record);
 	step_record(r);
 	return finish(r);
 }

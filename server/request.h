@@ -87,18 +87,16 @@ enum request_end request_refuse(struct conn *, int err, const char *problem);
 
 /* The next bytes of the request's body, decoded, into buf: > 0, 0 at the end, -ERR_X. Sends nothing. */
 int64_t request_body(struct request *, void *buf, size_t n);
-/* What the settings make of the fields of a request that is to be looked up. */
+/* Once the client is in http, and what is said of the connection alone is out of it: what the rules say. */
+struct ruleset;
+void request_plan(struct request *, const struct ruleset *);
+/* It is to be looked up: its Accept-Encoding as the settings want it, for the variant and the origin alike. */
 void request_normalize(struct request *);
 /* The Cache-Status field of what is answered; STR_NONE for none. */
 struct str request_cache_status(struct request *);
 /* Makes page the answer (an error of our own words, an onboarding page). */
 void request_answer(struct request *, const struct page *);
 void request_error(struct request *, int err, const char *problem);
-
-/* How a step that must see a document waits for its commit: looks this often, and so many times. --commit-interval and a sync; a busy disk
- * takes more. */
-#define COMMIT_NAP_MS 4
-#define COMMIT_NAPS 50
 
 /* Shared by the steps. */
 int request_look_up(struct request *, struct str *fetch_id);   /* stored, has_stored; the fills' epoch and version before it */

@@ -94,7 +94,7 @@ void request_variant(struct request *r, struct str vary)
 int request_look_up(struct request *r, struct str *fetch_id)
 {
 	r->fill_epoch = fill_epoch(heritage.shared.fills, r->plan.id);
-	r->fill_version = fill_version(heritage.shared.fills, r->plan.id);
+	r->fill_version = fill_version(heritage.shared.fills);
 	return request_find(r, fetch_id);
 }
 

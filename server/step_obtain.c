@@ -4,6 +4,7 @@
 #include "../common/err.h"
 #include "../common/log.h"
 #include "../policy/key.h"
+#include "commitwait.h"
 #include "failover.h"
 #include "fetch.h"
 #include "request.h"
@@ -107,25 +108,25 @@ static bool worth_asking_about(struct request *r)
 	return headers_has(&r->meta.headers, STR("ETag")) || headers_has(&r->meta.headers, STR("Last-Modified")) || r->meta.status == 206;
 }
 
+static bool is_committed(void *arg)
+{
+	struct request *r = arg;
+	struct str id = r->fetch_id;
+	if (r->meta.status == 206) {
+		request_use_part(r);
+		return r->has_part && r->part.response_time >= r->meta.response_time;
+	}
+	return request_look_up(r, &id) == 0 && r->has_stored && r->stored.response_time >= r->meta.response_time;
+}
+
 /* What came just now may not be used unasked (no-cache), but asked about. Its bytes are all there, and its document is a commit away:
  * worth these milliseconds, where a second download is not. */
 static bool await_commit(struct request *r, struct fill *fill)
 {
-	const struct timespec nap = { 0, COMMIT_NAP_MS * 1000000 };
 	if (!fill_whole(fill))
 		return false;
 	pool_blocking(r->worker->pool);
-	for (int i = 0; i < COMMIT_NAPS; i++) {
-		struct str id = r->fetch_id;
-		if (r->meta.status == 206) {
-			request_use_part(r);
-			if (r->has_part && r->part.response_time >= r->meta.response_time)
-				return true;
-		} else if (request_look_up(r, &id) == 0 && r->has_stored && r->stored.response_time >= r->meta.response_time)
-			return true;
-		nanosleep(&nap, NULL);
-	}
-	return false;
+	return commit_wait(is_committed, r);
 }
 
 /* An answer that came after our request is as good as one to it. One that was there before is a stored response like others, though its

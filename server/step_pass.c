@@ -130,7 +130,7 @@ static void store(struct request *r, int64_t requested)
 	if (r->http.method != METHOD_POST || r->reason != REASON_no_cache_method ||
 	    judge_response(&opt, &r->plan, &r->http, NULL, &r->response, now) != OUTCOME_STORE)
 		return;
-	const struct fetch_ask ask = { .worker = r->worker, .plan = &r->plan, .request = &r->http, .version = fill_version(heritage.shared.fills, r->plan.id) };
+	const struct fetch_ask ask = { .worker = r->worker, .plan = &r->plan, .request = &r->http, .version = fill_version(heritage.shared.fills) };
 	if (!fetch_keep(&ask, &r->xfer, requested, now, r->arena, &got))
 		return;
 	r->object = object_growing(&got.reader);

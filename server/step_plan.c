@@ -17,6 +17,14 @@ static bool worth_upgrading(struct request *r)
 	return r->framing.upgrade;
 }
 
+void request_plan(struct request *r, const struct ruleset *rules)
+{
+	struct str wanted = conf()->allow_policy_header ? headers_get(&r->http.headers, STR("X-Passsage-Policy")) : STR_NONE;
+	ruleset_plan(rules, &r->http, wanted, r->arena, &r->plan);
+	r->planned = true;
+	r->own_bucket = s3host_applies(&r->worker->s3_host, &r->http, &r->plan);
+}
+
 void request_normalize(struct request *r)
 {
 	struct str normal = conf()->normalize_accept_encoding ? vary_accept_encoding(r->arena, &r->http.headers) : STR_NONE;
@@ -26,14 +34,10 @@ void request_normalize(struct request *r)
 
 enum req_step step_plan(struct request *r)
 {
-	const struct settings *s = conf();
 	if (!r->framing.upgrade) /* the key, the variant and the origin see the same fields: what Connection names is not sent, so it must not select */
 		headers_strip_hop_by_hop(&r->http.headers);
-	struct str wanted = s->allow_policy_header ? headers_get(&r->http.headers, STR("X-Passsage-Policy")) : STR_NONE;
 	conn_client(r->conn, &r->http.client);
-	ruleset_plan(atomic_load(&r->worker->rules), &r->http, wanted, r->arena, &r->plan);
-	r->planned = true;
-	r->own_bucket = s3host_applies(&r->worker->s3_host, &r->http, &r->plan);
+	request_plan(r, atomic_load(&r->worker->rules));
 	if (r->framing.upgrade && worth_upgrading(r)) {
 		r->reason = REASON_upgrade;
 		return STEP_pass;
@@ -42,6 +46,6 @@ enum req_step step_plan(struct request *r)
 	r->reason = r->own_bucket ? REASON_no_cache_s3_request : r->judgement.reason;
 	if (r->judgement.verdict == VERDICT_PASS || r->body_left != 0) /* a GET with a body means something that no key knows */
 		return STEP_pass;
-	request_normalize(r); /* for the variant and the origin alike */
+	request_normalize(r);
 	return STEP_lookup;
 }

@@ -1,11 +1,11 @@
 /* step_route.c - what kind of request is it? Our own pages, CONNECT, loops and Max-Forwards are settled here; the rest goes on to be answered. */
 #include "../common/err.h"
 #include "../common/log.h"
+#include "../common/netrange.h"
 #include "onboard.h"
 #include "purge.h"
 #include "request.h"
 #include "worker.h"
-#include <arpa/inet.h>
 
 /* The address that the client came to, as text; is it IPv6? Empty when it cannot be told. */
 static bool local_address(int fd, char text[INET6_ADDRSTRLEN])
@@ -15,14 +15,10 @@ static bool local_address(int fd, char text[INET6_ADDRSTRLEN])
 	text[0] = 0;
 	if (getsockname(fd, (struct sockaddr *)&me, &n) < 0)
 		return false;
-	if (me.ss_family == AF_INET) {
-		inet_ntop(AF_INET, &((struct sockaddr_in *)&me)->sin_addr, text, INET6_ADDRSTRLEN);
-		return false;
-	}
-	const struct in6_addr *a = &((struct sockaddr_in6 *)&me)->sin6_addr;
-	const bool mapped = IN6_IS_ADDR_V4MAPPED(a);
-	inet_ntop(mapped ? AF_INET : AF_INET6, mapped ? (const void *)&a->s6_addr[12] : a, text, INET6_ADDRSTRLEN);
-	return !mapped;
+	struct in6_addr a;
+	address_of(&me, &a);
+	address_text(&a, text);
+	return !IN6_IS_ADDR_V4MAPPED(&a);
 }
 
 static bool our_address(const struct request *r)

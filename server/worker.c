@@ -12,6 +12,8 @@
 #include "../common/err.h"
 #include "../common/fd.h"
 #include "../common/log.h"
+#include "master.h"
+#include "policyfile.h"
 #include "probe.h"
 #include "request.h"
 #include "tls.h"
@@ -62,9 +64,11 @@ static void thread_end(void *arg, unsigned number)
 static void rules_load(struct worker *w)
 {
 	char problem[RULE_PROBLEM];
-	struct ruleset *rs = rules_read(problem);
+	struct ruleset *rs = rules_reread(problem);
 	if (rs != NULL)
-		atomic_store(&w->rules, rs); /* the old set is kept: a handler may be reading it; reloads are few */
+		atomic_store(&w->rules, rs); /* the old set is kept: a handler may be reading it; changes are few */
+	else if (*problem == 0)
+		return;
 	else if (conf()->foreground_worker)
 		log_error("%s; the old rules stay in force", problem);
 	else
@@ -110,6 +114,8 @@ static void drain_begin(struct worker *w)
 static void leave(struct worker *w)
 {
 	metadata_flush(w->metadata);
+	if (conf()->foreground_worker)
+		master_left();
 	_exit(0);
 }
 

@@ -30,7 +30,7 @@ struct worker {
 	struct refill *refill;           /* NULL: the same */
 	struct certgen_client *certgen;
 	struct tunnels *tunnels;
-	struct ruleset *_Atomic rules;   /* replaced by SIGHUP; old ones are kept, for a request may still hold one */
+	struct ruleset *_Atomic rules;   /* replaced by SIGHUP, when they have changed; old ones are kept, for a request may still hold one */
 	struct conn *conns;              /* the first LISTEN_MAX are the listening sockets */
 	unsigned conns_n;
 	_Atomic unsigned conns_high;     /* slots above it were never used */
@@ -47,7 +47,6 @@ struct worker {
 #define THREAD_BUFFER (64 * 1024)    /* heads are read and small responses put together in it: four TLS records */
 #define BACKGROUND_MAX 64            /* revalidations nobody waits for, at a time: they may not crowd out clients */
 
-struct ruleset *rules_read(char problem[RULE_PROBLEM]); /* as the settings say now; NULL and *problem when the policy file is wrong */
 
 /* What belongs to a handler thread. */
 struct thread {

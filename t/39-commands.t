@@ -4,6 +4,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib $FindBin::Bin;
+use IO::Socket::INET;
 use JSON::PP;
 use Lab;
 use Test::More;
@@ -99,7 +100,9 @@ subtest 'explain: rule, key, what is stored, and the verdict' => sub {
 	$j = told('-H', 'X-V: 2', "$u/varied");
 	is $j->{stored}{variant}, 'x-v=2', 'the variant that this request selects';
 	is $j->{variants}{count}, 3, '… among three';
-	is told('-H', 'X-V: 4', "$u/varied")->{stored}{stored}, JSON::PP::false, '… and none for another';
+	$j = told('-H', 'X-V: 4', "$u/varied");
+	is $j->{stored}{stored}, JSON::PP::false, '… and none for another';
+	is $j->{verdict}{fwd}, 'vary-miss', '… which is why the origin would be asked';
 	spew($policy, 'rules = ( { type = "Client"; match = "10.0.0.0/8"; policy = "NoCache"; } );');
 	$proxy->reload;
 	ok wait_until(sub { told('--client', '10.1.1.1', "$u/plain")->{verdict}{reason} eq 'no_cache_policy' }, 10, 'the new rules'), 'rules that look at the client, after a reload';
@@ -300,6 +303,22 @@ subtest 'who may' => sub {
 	is $ask->('GET', "/debug/explain?url=$u/token", 'Host: rebound.example'), 404, '… but not for a page in a browser here whose own name leads to us';
 	is $ask->('GET', "/debug/explain?url=$u/token", 'Host: localhost:1'), 200, '… under a name of ours';
 	is $proxy->curl('-X', 'POST', "http://127.0.0.1:" . $proxy->health . '/purge?all=1')->status, 405, 'through the proxy: no';
+};
+
+subtest 'as many as there are places for clients, and more' => sub {
+	my ($admin) = $proxy->pids('admin');
+	my $connect = sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $proxy->health) // die "connect: $!" };
+	for my $round (1 .. 3) {
+		my @clients = map { $connect->() } 1 .. 64;
+		CORE::kill('STOP', $admin); # so that it finds all of it at once
+		print $_ "GET /debug/explain HTTP/1.1\r\nHost: localhost\r\n\r\n" for @clients;
+		my @more = map { $connect->() } 1 .. 8;
+		CORE::kill('CONT', $admin);
+		my %got;
+		for (@clients) { my $line = <$_> // ''; $got{$line =~ / (\d+) / ? $1 : 'nothing'}++ }
+		ok $got{400} && $got{503}, "some are answered, others refused (round $round)" or diag explain \%got; # who came too early may be closed for who came late
+	}
+	is_deeply [ $proxy->pids('admin') ], [ $admin ], '… and the process goes on';
 };
 
 subtest 'the admin process dies' => sub {

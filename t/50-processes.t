@@ -44,6 +44,21 @@ subtest 'what runs, under which titles' => sub {
 	ok !-e "$p->{state}/run/pid", '… with run/pid';
 };
 
+subtest '-X: the worker in the foreground process, for a debugger' => sub {
+	for my $sig ('TERM', 'INT') {
+		my $p = proxy(args => ['-X']);
+		is scalar(my @w = $p->pids('worker')), 0, 'no process of its own for the worker';
+		is $p->curl($origin->url('/hello'))->body, "hello\n", '… it serves';
+		$p->reload;
+		is $p->curl($origin->url('/other'))->body, 'other', '… also after SIGHUP';
+		my @pids = $p->family;
+		is $p->stop($sig), 0, "SIG$sig: status 0";
+		ok !-e "$p->{state}/run/pid", '… run/pid is gone';
+		like $p->log, qr/stopped/, '… and the log says so';
+		ok wait_until(sub { !grep { !gone($_) } @pids }, 10, 'their end'), '… all others have gone, too';
+	}
+};
+
 subtest 'workers: one a core, when nothing else is said' => sub {
 	my (undef, $cores) = run_cmd('getconf', '_NPROCESSORS_ONLN');
 	my ($s, $dump) = run_cmd(passsage(), '--dump-settings');

@@ -230,11 +230,6 @@ main(void)
 	set = parse("");
 	is_int(plan_of(set, "http://o/y.deb", NULL).policy, POLICY_StaleIfError, "an empty file is the built-in rules");
 	ruleset_free(&set);
-	set = rulefile_load("", POLICY_NoRefresh, problem);
-	is_int(plan_of(set, "http://o/", NULL).policy, POLICY_NoRefresh, "and so is none, with the default of the settings");
-	ruleset_free(&set);
-	ok(!rulefile_load("/nonexistent/f", POLICY_Standard, problem) && strcmp(problem, "/nonexistent/f: cannot be read: No such file or directory") == 0, "a file that is not there: %s", problem);
-
 	set = parse(keys);
 	for (unsigned i = 0; i < N(keyed); i++) {
 		p = plan_of(set, keyed[i].url, NULL);

@@ -849,9 +849,9 @@ outdated(void)
 	arena_init(&a);
 	for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
 		struct str what = str_c(rows[k].what);
-		bool may = true, joined = true, changed = true;
+		bool may = true, joined = true, changed = true, later = true;
 		for (unsigned i = 0; i < 4; i++) {
-			version[i] = fill_version(table, ids[i]);
+			version[i] = fill_version(table);
 			is_int(fill_claim(table, store, ids[i], 0, CHUNK, &w[i]), FILL_WRITER, "%.*s is being fetched", STRP(ids[i]));
 		}
 		str_cut(&what, ' ');
@@ -862,7 +862,7 @@ outdated(void)
 		else
 			fill_outdate_all(table);
 		for (unsigned i = 0; i < 4; i++) {
-			changed &= (fill_version(table, ids[i]) != version[i]) == rows[k].changes[i];
+			changed &= fill_outdated(table, ids[i], version[i]) == rows[k].changes[i];
 			may &= fill_may_store(w[i], version[i]) != rows[k].changes[i];
 			enum fill_claim c = fill_claim(table, store, ids[i], 1, CHUNK, &r);
 			joined &= c == (rows[k].changes[i] ? FILL_WRITER : FILL_READER);
@@ -872,13 +872,16 @@ outdated(void)
 				fill_leave(&r);
 		}
 		ok(changed, "%s outdates what it names", rows[k].what);
+		for (unsigned i = 0; i < 4; i++)
+			later &= !fill_outdated(table, ids[i], fill_version(table));
+		ok(later, "... and nothing that is looked up from then on");
 		ok(may, "... which may not be stored, while all else may");
 		ok(joined, "... nor be joined");
 		for (unsigned i = 0; i < 4; i++)
 			fill_fail(&w[i], -ERR_AGAIN, 0);
 	}
 
-	version[0] = fill_version(table, ids[0]);
+	version[0] = fill_version(table);
 	fill_claim(table, store, ids[1], 0, CHUNK, &w[0]);
 	fill_claim(table, store, ids[1], 1, CHUNK, &r);
 	fill_head(w[0], STR("the head"), 100);
@@ -895,7 +898,7 @@ outdated(void)
 	fill_done(&w[0]);
 	fill_leave(&r);
 
-	version[0] = fill_version(table, ids[0]);
+	version[0] = fill_version(table);
 	fill_claim(table, store, ids[0], 0, CHUNK, &w[0]);
 	fill_head(w[0], STR("the head"), 0);
 	fill_seal(w[0], &a, &manifest);
