@@ -82,7 +82,7 @@ sub write_fault {
 	trial $name => sub {
 		my $realm = $fleet->realm(faults => 1);
 		my $f = $realm->{$o{of}};
-		my @urls = urls($o{n} // 70);
+		my @urls = urls($o{n} // 60);
 		$f->set(%{$o{fault}}) if $o{from_the_start};
 		my $p = $realm->node(%quick, workers => 2, %{$o{node} // {}});
 		my $wait = begin_load($p, $o{rate} // 100, @urls);
@@ -135,7 +135,7 @@ my %status = (do => 'status');
 write_fault('S3 down from the start', of => 's3', fault => { all => { do => 'down' } }, from_the_start => 1, must_wait => 1);
 write_fault('S3 goes down in the middle of uploads', of => 's3', fault => { all => { do => 'down' } }, must_wait => 1);
 write_fault('S3 breaks uploads half way', of => 's3', fault => { put => { do => 'break' } }, must_wait => 1);
-write_fault('S3 down for long', of => 's3', fault => { all => { do => 'down' } }, lasts => 6, must_wait => 1);
+write_fault('S3 down for long', of => 's3', fault => { all => { do => 'down' } }, lasts => 4, must_wait => 1);
 write_fault('S3 takes everything and says nothing', of => 's3', fault => { all => { do => 'hole' } }, must_wait => 1);
 write_fault('S3 slow', of => 's3', fault => { all => { do => 'slow', delay => 0.3, rate => 2_000_000 } }, watch => 1);
 write_fault('S3 answers 500', of => 's3', fault => { all => { %status, status => 500, code => 'InternalError' } }, must_wait => 1);
