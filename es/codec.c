@@ -496,6 +496,8 @@ codec_read(const json_t *source, struct str id, int64_t offset, int64_t now, str
 		return m->vary.n && field_value_valid(m->vary) ? 0 : -ERR_NOT_FOUND;
 	}
 	m->status = number(source, "status_code", 200, 599, 0);
+	if (m->status == 206 || m->status == 304) /* no answer to somebody else's request; parts are never shared */
+		m->status = 0;
 	if (!m->status || !str_eq(m->doc_type, STR("metadata")) || (method && !strcmp(method, "HEAD") && !ours))
 		return -ERR_NOT_FOUND;
 	m->url = member(source, "url", arena);
@@ -513,6 +515,7 @@ codec_read(const json_t *source, struct str id, int64_t offset, int64_t now, str
 		read_allowed_headers(json_object_get(source, "headers"), arena, &m->headers);
 		read_theirs(source, m, arena);
 	}
+	headers_strip_hop_by_hop(&m->headers); /* hits are sent as they are stored (RFC 9111 3.1): whoever wrote it may not have known that */
 	m->content_size = number(source, "content_size", 0, INT64_MAX, -1);
 	if (m->content_size < 0 && json_object_get(source, "content_size") && !json_is_null(json_object_get(source, "content_size")))
 		return -ERR_CORRUPT;

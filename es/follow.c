@@ -223,7 +223,7 @@ forget(void *arg, const struct meta *meta)
 	return true;
 }
 
-/* A mirror without a state is new, or has never shared anything. */
+/* After a start. A mirror without a state is new, or has never shared anything. */
 static bool
 resume(struct follow *f, int64_t now)
 {
@@ -235,17 +235,16 @@ resume(struct follow *f, int64_t now)
 	mirror_read_end(f->m->mirror, txn);
 	if (f->followed > now) /* the clock was set back */
 		f->followed = now;
-	if (f->followed < now - FOLLOW_KEEP_MS + 2 * FOLLOW_SKEW_MS) {
-		log_warn("this node has not heard of purges for days: it forgets its metadata, and reads them from Elasticsearch again");
-		if (metadata_walk(f->m, STR_NONE, INT_MAX, forget, f->m) < 0) {
-			f->followed = 0;
-			return false;
-		}
-		metadata_flush(f->m);
-		f->followed = now;
-	}
 	save(f, f->followed);
 	return true;
+}
+
+/* What it has missed is in no event any more. Only when Elasticsearch answers again: until then the mirror is all that clients have. */
+static bool
+forget_all(struct follow *f)
+{
+	log_warn("this node has not heard of purges for days: it forgets its metadata, and reads them from Elasticsearch again");
+	return metadata_walk(f->m, STR_NONE, INT_MAX, forget, f->m) >= 0;
 }
 
 /* Events that nobody can need any more. Whoever comes first. */
@@ -271,6 +270,7 @@ follow_step(struct follow *f)
 {
 	int64_t left = f->next - clock_mono(), now = clock_wall();
 	int64_t from;
+	bool late;
 
 	if (left > 0)
 		return left;
@@ -278,10 +278,11 @@ follow_step(struct follow *f)
 	if (!f->followed && !resume(f, now))
 		return f->interval_ms;
 	from = (f->followed < now ? f->followed : now) + remote_offset_exactly(f->remote) - FOLLOW_SKEW_MS;
-	if (look(f, from)) {
+	late = f->followed < now - FOLLOW_KEEP_MS + 2 * FOLLOW_SKEW_MS;
+	if (look(f, from) && (!late || forget_all(f))) {
 		metadata_flush(f->m);
 		f->followed = now;
-		if (now - f->saved >= SAVE_MS || now < f->saved)
+		if (late || now - f->saved >= SAVE_MS || now < f->saved)
 			save(f, now);
 		if (clock_mono() - f->tidied >= TIDY_MS)
 			tidy(f, now);

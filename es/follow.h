@@ -6,7 +6,8 @@
  * While Elasticsearch cannot be reached nothing is heard; then all that was missed is caught up with. The event's times are in
  * Elasticsearch's clock as far as the nodes know it (remote_offset_exactly); searches overlap by FOLLOW_SKEW_MS on top of that, so that an event of a
  * node whose clock is wrong is not missed. Where it stopped is kept in the mirror. Events live for FOLLOW_KEEP_MS; a node that was
- * away for longer cannot know what it has missed, so it forgets what its mirror has (Elasticsearch and S3 still have it). */
+ * away for longer (stopped, or without Elasticsearch) cannot know what it has missed, so it forgets what its mirror has as soon as Elasticsearch answers
+ * again (Elasticsearch and S3 still have it). */
 #pragma once
 #include "metadata.h"
 #include "remote.h"

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #define CONNECT_MS 2000 /* for one URL: longer makes the next one useless */
+#define CLOCK_MAX 253402300799000 /* ms: the end of 9999; sums with it cannot overflow */
 #define DEPTH_MAX 64    /* of an answer's JSON: ours have 6 levels; jansson's parser is recursive, and allows 2048 */
 
 struct place {
@@ -475,7 +476,7 @@ remote_measure(struct remote *r)
 		err = -ERR_ES_FAILED;
 		json_object_foreach(json_object_get(json, "nodes"), key, node) {
 			theirs = json_integer_value(json_object_get(node, "timestamp"));
-			if (theirs <= 0 || after < before || after - before > REMOTE_CLOCK_TOLERANCE_MS)
+			if (theirs <= 0 || theirs > CLOCK_MAX || after < before || after - before > REMOTE_CLOCK_TOLERANCE_MS)
 				break;
 			remote_set_offset(r, theirs - (before + after) / 2);
 			err = 0;

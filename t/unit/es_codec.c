@@ -257,10 +257,34 @@ test_future(void)
 	}
 }
 
+/* What is sent to clients as it is stored must not decide over their connection, whoever has written it. */
+static void
+test_hostile(void)
+{
+	static const char ours[] = "{\"doc_type\":\"metadata\",\"status_code\":%d,\"content_size\":0,\"url\":\"http://example.com/\",\"stored_at\":1795436116123,"
+		"\"px_stored_at\":1795436116123,\"px_headers\":[[\"Transfer-Encoding\",\"chunked\"],[\"Connection\",\"close, X-Hop\"],[\"X-Hop\",\"1\"],"
+		"[\"Keep-Alive\",\"9\"],[\"Upgrade\",\"x\"],[\"Proxy-Authenticate\",\"Basic\"],[\"ETag\",\"\\\"e\\\"\"],[\"Content-Length\",\"0\"]]}";
+	static const char *const hop[] = { "Transfer-Encoding", "Connection", "X-Hop", "Keep-Alive", "Upgrade", "Proxy-Authenticate" };
+	static const int never[] = { 100, 206, 304, 600 };
+	char text[1024];
+	struct meta m;
+
+	snprintf(text, sizeof text, ours, 200);
+	is_int(read_doc(text, 0, &m), 0, "a document with fields of a connection is read");
+	for (unsigned i = 0; i < sizeof hop / sizeof *hop; i++)
+		ok(!headers_has(&m.headers, str_c(hop[i])), "without %s", hop[i]);
+	ok(headers_has(&m.headers, STR("ETag")), "with the others");
+	for (unsigned i = 0; i < sizeof never / sizeof *never; i++) {
+		snprintf(text, sizeof text, ours, never[i]);
+		is_int(read_doc(text, 0, &m), -ERR_NOT_FOUND, "a stored %d is not used", never[i]);
+	}
+}
+
 int
 main(void)
 {
 	arena_init(&a);
+	test_hostile();
 	test_written();
 	test_both_ways();
 	test_read();

@@ -9,6 +9,8 @@
 #include "../../es/drain.h"
 #include "../../es/follow.h"
 #include "../../es/metadata.h"
+#include "../../es/metadata_impl.h"
+#include "../../es/outbox.h"
 #include <ftw.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -464,6 +466,8 @@ test_clock(void)
 	fake.clock = 1000;
 	remote_measure(A.remote);
 	is_int(remote_offset(A.remote), 0, "a small difference is none");
+	fake.clock = INT64_MAX / 2;
+	ok(remote_measure(A.remote) < 0 && remote_offset(A.remote) == 0, "a time that no clock can have is not believed");
 	fake.clock = 0;
 	remote_measure(A.remote);
 
@@ -481,6 +485,36 @@ test_clock(void)
 	ok(get(&B, "https/example.com/c1", &got) < 0 && get(&B, "https/example.com/c2", &got) == 1, "at a node whose clock is wrong, too");
 	drain(&B);
 	remote_set_offset(B.remote, 0);
+}
+
+static int
+days_ago(struct recorder *r, MDB_txn *txn, struct note *note)
+{
+	return state_put(txn, recorder_dbi(r, MIRROR_STATE), STATE_FOLLOWED, clock_wall() - FOLLOW_KEEP_MS);
+}
+
+static void
+test_away_for_days(void)
+{
+	struct meta m = make("https/example.com/days", clock_wall() - 1000, "x"), got;
+	struct note note = { .kind = NOTE_RUN, .run = days_ago };
+
+	if (real)
+		return;
+	metadata_store(B.m, &m);
+	drain(&B);
+	is_int(recorder_do(B.m->recorder, &note), 0, "a node that has not heard of purges for days");
+	follow_free(&B.follow);
+	B.follow = follow_new(B.m, B.remote, 0);
+	fake.fail[0] = FAKE_CLOSE;
+	follow_step(B.follow), follow_step(B.follow);
+	metadata_flush(B.m);
+	ok(get(&B, "https/example.com/days", &got) == 1, "keeps what it has while Elasticsearch is away");
+	fake.fail[0] = 0;
+	for (int i = 0; i < 60 && get(&B, "https/example.com/days", &got) == 1; i++)
+		follow_step(B.follow), usleep(50000);
+	ok(get(&B, "https/example.com/days", &got) < 0, "and forgets it when Elasticsearch answers");
+	ok(ask_later(&B, "https/example.com/days", &got) == 1, "from which it comes again");
 }
 
 static void
@@ -684,6 +718,7 @@ main(void)
 	test_invalidate();
 	test_used();
 	test_clock();
+	test_away_for_days();
 	test_failures();
 	test_mapping();
 	test_kill();
