@@ -47,7 +47,7 @@ struct xfer {
 	char *origin;              /* what the easy handle is set to: options are set only when they differ */
 	int kind;
 	char method[32];
-	bool fresh, alone;
+	bool fresh, alone, http1;
 	long connect_ms;
 	char *heads;               /* raw heads; grown under the lock */
 	size_t heads_cap;
