@@ -5,16 +5,20 @@
 #include "../common/arena.h"
 
 #define RATE_MS 200                     /* a speed is measured over so long at least */
-#define FIRST_MS 100                    /* the first stream's, before others are opened */
-#define LEVEL_MS 250                    /* what a level brings */
+#define FIRST_MS 50                     /* the first stream's, before others are opened */
+#define LEVEL_MS 100                    /* after it a level may have shown that it helps, */
+#define DOUBT_MS 600                    /* … and after this that it does not */
 #define OPENING_MS 1000                 /* a level is judged after it though some of its streams have not brought a byte */
 #define GROWTH_PERCENT 120              /* of the level before: else more streams do not help */
 #define SETTLED_MS 10000                /* then it is tried again after this, and each time twice as long */
-#define WORTH_MS 1000                   /* what is done that soon needs no more streams, */
-#define SPLIT_MS 1000                   /* … and no splitting */
+#define WORTH_MS 500                    /* what is done that soon needs no more streams */
+#define SPLIT_MS 100                    /* nor splitting, if it takes no longer than this and */
+#define SPLIT_TRIPS 4                   /* … so many times what a request takes to be answered */
 #define FIRST_LEVEL 4                   /* streams after the first, when the origin says that it knows ranges */
-#define STALL_MS 5000                   /* silent so long, while others bring bytes: asked for again */
-#define UNHEARD_MS 2000                 /* so long a new stream is taken for one of average speed */
+#define STALL_MS 5000                   /* silent so long, while others bring bytes: asked for again; */
+#define SILENT_MS 15000                 /* … so long, whatever others do: too, if it was asked for by a range */
+#define UNHEARD_MS 2000                 /* so long a stream that has brought nothing is taken for one of average speed, */
+#define YOUNG_MS 50                     /* … and so long one that has just begun to */
 #define HEAL_MS 10000                   /* after a refusal one stream more is allowed this often */
 #define BACKOFF_MS 250                  /* doubled with each failure in a row, */
 #define BACKOFF_DOUBLINGS 5             /* … up to 8 s */
@@ -28,8 +32,9 @@ struct stream {
 	bool used, whole, heard;
 	uint64_t from, at, end;         /* it brings at … end - 1 still; from: where it began */
 	uint64_t upto;                  /* where its transfer ends by itself */
+	unsigned round;
 	int64_t asked, last;            /* when: it was, the last byte came */
-	int64_t mark;                   /* since when marked bytes came */
+	int64_t begun, mark;            /* when its first byte came; since when marked bytes did */
 	uint64_t marked, rate;
 };
 
@@ -41,7 +46,9 @@ struct parts {
 	uint64_t bytes, received;       /* there; came at all, dropped ones too */
 	struct stream s[PARTS_STREAMS];
 	unsigned live, level, ceiling, failures;
+	unsigned round;                 /* of asking: a failure ends it */
 	int64_t hold, healed;           /* nothing is asked for before; the ceiling was last changed */
+	int64_t latency;                /* from asking to the head of an answer, smoothed */
 	int64_t opened, window, settled, settled_ms, last;
 	uint64_t window_received, base;
 };
@@ -126,14 +133,17 @@ static bool fills_rest(const struct parts *p)
 
 static uint64_t per_second(uint64_t bytes, int64_t ms) { return ms > 0 ? bytes * 1000 / (uint64_t)ms : 0; }
 
+/* What it did lately; 0 when that is not known yet. */
 static uint64_t rate_of(const struct stream *s, int64_t now)
 {
 	int64_t ms = now - s->mark;
 	uint64_t recent = per_second(s->marked, ms);
-	if (!s->heard)
+	if (!s->heard || now - s->begun < YOUNG_MS)
 		return 0;
 	return ms >= 2 * RATE_MS ? least(s->rate > 0 ? s->rate : recent, recent) : s->rate > 0 ? s->rate : recent;
 }
+
+static bool is_young(const struct stream *s, int64_t now) { return s->heard ? now - s->begun < YOUNG_MS : now - s->asked < UNHEARD_MS; }
 
 uint64_t parts_rate(const struct parts *p, int64_t now)
 {
@@ -146,13 +156,9 @@ uint64_t parts_rate(const struct parts *p, int64_t now)
 static uint64_t average(const struct parts *p, int64_t now)
 {
 	unsigned n = 0;
-	uint64_t sum = 0;
 	for (const struct stream *s = p->s; s < p->s + PARTS_STREAMS; s++)
-		if (s->used && s->heard) {
-			sum += rate_of(s, now);
-			n++;
-		}
-	return n > 0 ? sum / n : 0;
+		n += s->used && s->heard && !is_young(s, now);
+	return n > 0 ? parts_rate(p, now) / n : 0;
 }
 
 /* The length of a part in order. */
@@ -187,10 +193,13 @@ static void judge_level(struct parts *p, int64_t now)
 	if (now - p->window < (p->level == 1 ? FIRST_MS : LEVEL_MS))
 		return;
 	uint64_t rate = per_second(p->received - p->window_received, now - p->window);
-	p->window = 0;
 	if ((p->o.size - p->bytes) / (rate / 1000 + 1) < WORTH_MS)
 		return;
-	if (rate * 100 < p->base * GROWTH_PERCENT) {
+	bool helps = rate * 100 >= p->base * GROWTH_PERCENT;
+	if (!helps && now - p->window < DOUBT_MS)
+		return;
+	p->window = 0;
+	if (!helps) {
 		p->settled = now + p->settled_ms;
 		p->settled_ms *= 2;
 		p->base = 0;
@@ -299,13 +308,14 @@ static struct extent urgent_part(struct parts *p, const struct extent *want, uin
 static bool split(struct parts *p, unsigned opening, int64_t now, struct extent *part)
 {
 	uint64_t avg = average(p, now), longest = 0, rate = 0;
+	uint64_t worth = SPLIT_MS > SPLIT_TRIPS * p->latency ? SPLIT_MS : SPLIT_TRIPS * (uint64_t)p->latency;
 	struct stream *best = NULL;
 	for (struct stream *s = p->s; s < p->s + PARTS_STREAMS; s++) {
 		if (!s->used || s->end - s->at < 2 * PARTS_ALIGN)
 			continue;
-		uint64_t r = s->heard || now - s->asked >= UNHEARD_MS ? rate_of(s, now) : avg, left = s->end - s->at;
+		uint64_t r = is_young(s, now) ? avg : rate_of(s, now), left = s->end - s->at;
 		uint64_t ms = r > 0 ? left / (r / 1000 + 1) : UINT64_MAX - p->o.size + left;
-		if (ms >= SPLIT_MS && ms > longest) {
+		if (ms >= worth && ms > longest) {
 			longest = ms;
 			best = s;
 			rate = r;
@@ -347,7 +357,7 @@ static struct stream *begin(struct parts *p, struct extent e, bool whole, int64_
 {
 	for (struct stream *s = p->s; s < p->s + PARTS_STREAMS; s++)
 		if (!s->used) {
-			*s = (struct stream){ .used = true, .whole = whole, .from = e.at, .at = e.at, .end = e.end, .upto = whole ? p->o.size : e.end, .asked = now, .last = now };
+			*s = (struct stream){ .used = true, .whole = whole, .from = e.at, .at = e.at, .end = e.end, .upto = whole ? p->o.size : e.end, .asked = now, .last = now, .round = p->round };
 			p->live++;
 			p->opened = now;
 			return s;
@@ -365,8 +375,9 @@ static void failed(struct parts *p, const struct stream *s, int64_t at_least, in
 {
 	if (s->at - s->from >= PARTS_ALIGN) /* an origin that gives a little each time gets there */
 		p->failures = 0;
-	else
+	else if (s->round == p->round) /* what was asked for together and fails together is one failure */
 		p->failures++;
+	p->round = s->round == p->round ? p->round + 1 : p->round;
 	unsigned n = p->failures > BACKOFF_DOUBLINGS ? BACKOFF_DOUBLINGS : p->failures > 0 ? p->failures - 1 : 0;
 	int64_t pause = p->failures > 0 ? (int64_t)BACKOFF_MS << n : 0;
 	p->hold = now + (pause > at_least ? pause : at_least);
@@ -397,7 +408,8 @@ static struct stream *to_be_stopped(struct parts *p, int64_t now)
 			return s; /* cut off */
 		if (!fills_rest(p) && !is_wanted(p, s))
 			return s;
-		if (p->o.ranges && p->live > 1 && now - s->last >= STALL_MS && p->last - s->last >= STALL_MS / 2) {
+		bool others = p->live > 1 && now - s->last >= STALL_MS && p->last - s->last >= STALL_MS / 2;
+		if (p->o.ranges && (others || (!s->whole && now - s->last >= SILENT_MS))) {
 			failed(p, s, 0, now);
 			return s;
 		}
@@ -431,6 +443,9 @@ struct parts_step parts_next(struct parts *p, int64_t now)
 	if (parts_state(p) != PARTS_GOING)
 		return wait;
 	judge_level(p, now);
+	for (const struct stream *t = p->s; p->failures > 0 && t < p->s + PARTS_STREAMS; t++)
+		if (t->used && !t->heard)
+			return wait; /* after a failure one at a time */
 	if (now < p->hold) {
 		if (p->hold < wait.until)
 			wait.until = p->hold;
@@ -498,6 +513,7 @@ void parts_answered(struct parts *p, unsigned stream, uint64_t end, int64_t now)
 {
 	struct stream *s = &p->s[stream];
 	s->last = now;
+	p->latency = p->latency > 0 ? (3 * p->latency + now - s->asked) / 4 : now - s->asked;
 	p->o.proven |= !s->whole;
 	if (end < s->upto)
 		s->upto = end;
@@ -557,8 +573,10 @@ void parts_got(struct parts *p, unsigned stream, uint64_t n, int64_t now)
 	p->received += n;
 	if (!s->heard) {
 		s->heard = true;
-		s->mark = now;
+		s->begun = s->mark = now;
 	}
+	if (s->at - s->from >= PARTS_ALIGN)
+		p->failures = 0;
 	s->marked += n;
 	if (now - s->mark >= RATE_MS) {
 		uint64_t recent = per_second(s->marked, now - s->mark);
