@@ -308,7 +308,8 @@ static int once(struct download *d, struct httpc *c, bool last)
 		return complain(d, 128 + interrupted, d->object.ranges ? "interrupted; the same command goes on from here" : "interrupted");
 	if (r == -ERR_FULL || r == -ERR_SYSTEM)
 		return complain(d, EX_IOERR, problem);
-	return last || !err_again(r) ? complain(d, EX_UNAVAILABLE, problem) : AGAIN;
+	bool anew = r == -ERR_GONE || (err_again(r) && d->object.pin.n == 0); /* what has a validator was asked for again, again and again */
+	return last || !anew ? complain(d, EX_UNAVAILABLE, problem) : AGAIN;
 }
 
 static void pause_a_moment(int try)

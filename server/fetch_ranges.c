@@ -14,7 +14,7 @@
 #include "../common/httpdate.h"
 #include "../common/range.h"
 
-#define TRIES 6                     /* failures in a row: with their pauses some 8 s */
+#define TRIES 5                     /* failures in a row: with their pauses some 8 s */
 #define TURN (1024 * 1024)          /* bytes of one transfer before the others have their turn */
 #define TICK_MS 100
 #define WANTED_MS 20                /* a reader that comes is noticed after it: readers may be in other processes */

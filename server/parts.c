@@ -30,7 +30,8 @@
 
 struct stream {
 	bool used, whole, heard;
-	uint64_t from, at, end;         /* it brings at … end - 1 still; from: where it began */
+	uint64_t at, end;               /* it brings at … end - 1 still */
+	uint64_t news;                  /* what it brought that was not there */
 	uint64_t upto;                  /* where its transfer ends by itself */
 	unsigned round;
 	int64_t asked, last;            /* when: it was, the last byte came */
@@ -357,7 +358,7 @@ static struct stream *begin(struct parts *p, struct extent e, bool whole, int64_
 {
 	for (struct stream *s = p->s; s < p->s + PARTS_STREAMS; s++)
 		if (!s->used) {
-			*s = (struct stream){ .used = true, .whole = whole, .from = e.at, .at = e.at, .end = e.end, .upto = whole ? p->o.size : e.end, .asked = now, .last = now, .round = p->round };
+			*s = (struct stream){ .used = true, .whole = whole, .at = e.at, .end = e.end, .upto = whole ? p->o.size : e.end, .asked = now, .last = now, .round = p->round };
 			p->live++;
 			p->opened = now;
 			return s;
@@ -373,7 +374,7 @@ static void release(struct parts *p, struct stream *s)
 
 static void failed(struct parts *p, const struct stream *s, int64_t at_least, int64_t now)
 {
-	if (s->at - s->from >= PARTS_ALIGN) /* an origin that gives a little each time gets there */
+	if (s->news >= PARTS_ALIGN) /* an origin that gives a little each time gets there */
 		p->failures = 0;
 	else if (s->round == p->round) /* what was asked for together and fails together is one failure */
 		p->failures++;
@@ -383,13 +384,26 @@ static void failed(struct parts *p, const struct stream *s, int64_t at_least, in
 	p->hold = now + (pause > at_least ? pause : at_least);
 }
 
-/* A stream that needs no range request goes on over what nobody has. */
+/* A stream that needs no range request goes on over what nobody has, and over the part of a stream that has brought nothing yet: whether
+ * that ever will is not known, and once cut off the whole cannot be had back. */
 static void extend(struct parts *p, struct stream *s)
 {
 	struct extent gap;
-	if (s->whole && s->at >= s->end && s->at < s->upto && gap_in(p, s->at, p->o.size, &gap) && gap.at == s->at &&
-		(fills_rest(p) || p->want_n > 0))
+	if (!s->whole || s->at < s->end || s->at >= s->upto || (!fills_rest(p) && p->want_n == 0))
+		return;
+	struct stream *other = stream_of(p, s->at);
+	if (other != NULL && !other->heard && !other->whole)
+		s->end = other->end;
+	else if (gap_in(p, s->at, p->o.size, &gap) && gap.at == s->at)
 		s->end = gap.end;
+}
+
+/* Its first bytes come, and the whole is in the middle of its part: that will do the rest of it. */
+static void overtaken(struct parts *p, struct stream *s)
+{
+	for (const struct stream *w = p->s; w < p->s + PARTS_STREAMS; w++)
+		if (w->used && w->whole && w != s && w->at > s->at && w->at < s->end && w->end >= s->end)
+			s->end = s->at;
 }
 
 static struct parts_step stop(struct parts *p, struct stream *s)
@@ -536,7 +550,7 @@ static void no_ranges(struct parts *p, bool cut_others)
 bool parts_ignored(struct parts *p, unsigned stream, int64_t now)
 {
 	struct stream *s = &p->s[stream];
-	s->at = s->end = s->from = 0;
+	s->at = s->end = 0;
 	if (parts_whole_lives(p)) {
 		release(p, s);
 		no_ranges(p, true);
@@ -567,15 +581,18 @@ bool parts_run(struct parts *p, unsigned stream, struct extent *run)
 void parts_got(struct parts *p, unsigned stream, uint64_t n, int64_t now)
 {
 	struct stream *s = &p->s[stream];
+	uint64_t before = p->bytes;
 	have_add(p, (struct extent){ s->at, s->at + n });
+	s->news += p->bytes - before;
 	s->at += n;
 	s->last = p->last = now;
 	p->received += n;
 	if (!s->heard) {
 		s->heard = true;
 		s->begun = s->mark = now;
+		overtaken(p, s);
 	}
-	if (s->at - s->from >= PARTS_ALIGN)
+	if (s->news >= PARTS_ALIGN)
 		p->failures = 0;
 	s->marked += n;
 	if (now - s->mark >= RATE_MS) {
