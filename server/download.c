@@ -308,7 +308,8 @@ static int once(struct download *d, struct httpc *c, bool last)
 		return complain(d, 128 + interrupted, d->object.ranges ? "interrupted; the same command goes on from here" : "interrupted");
 	if (r == -ERR_FULL || r == -ERR_SYSTEM)
 		return complain(d, EX_IOERR, problem);
-	bool anew = r == -ERR_GONE || (err_again(r) && d->object.pin.n == 0); /* what has a validator was asked for again, again and again */
+	bool could_resume = d->object.pin.n > 0 && d->object.size >= 0; /* then fetch_ranges has tried, again and again */
+	bool anew = r == -ERR_GONE || (err_again(r) && !could_resume);
 	return last || !anew ? complain(d, EX_UNAVAILABLE, problem) : AGAIN;
 }
 

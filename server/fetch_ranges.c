@@ -309,11 +309,11 @@ static int turn(struct run *r)
 	r->now = clock_mono();
 	if (r->sink->wanted != NULL)
 		parts_want(r->parts, want, r->sink->wanted(r->sink->arg, want));
-	while ((step = parts_next(r->parts, r->now)).act != PARTS_WAIT) { if (getenv("DBG")) fprintf(stderr, "%lld %s %u %llu-%llu live %u rate %llu\n", (long long)r->now, step.act == PARTS_ASK ? "ask" : "stop", step.stream, (unsigned long long)step.range.at, (unsigned long long)step.range.end, parts_live(r->parts), (unsigned long long)parts_rate(r->parts, r->now));
+	while ((step = parts_next(r->parts, r->now)).act != PARTS_WAIT)
 		if (step.act == PARTS_ASK)
 			open_line(r, &step);
 		else
-			httpc_end(&r->lines[step.stream].x); }
+			httpc_end(&r->lines[step.stream].x);
 	for (unsigned i = 0; i < PARTS_STREAMS; i++)
 		if (r->lines[i].x != NULL) {
 			int e = serve(r, i);
