@@ -213,7 +213,7 @@ static bool sink_tick(void *arg, const struct parts *parts, int64_t now)
 		d->state_at = now;
 	}
 	if (d->bar.on && parts != NULL) {
-		snprintf(tail, sizeof tail, "%u connection%s", parts_live(parts), parts_live(parts) == 1 ? "" : "s");
+		snprintf(tail, sizeof tail, "by %u", parts_live(parts));
 		progress_show(&d->bar, d->file, parts_bytes(parts), (uint64_t)d->object.size, parts_bytes(parts), tail, now);
 	} else if (d->bar.on) {
 		progress_show(&d->bar, d->file, d->written, UINT64_MAX, d->written, tail, now);

@@ -1,4 +1,4 @@
-/* parts.c - see parts.h: extents, speeds, how many streams, what to ask for, what became of it. */
+/* parts.c - see parts.h: gaps, speeds, how many streams, what to ask for, what became of it. */
 #include "parts.h"
 #include <stdlib.h>
 #include <string.h>
@@ -42,9 +42,10 @@ struct stream {
 struct parts {
 	struct parts_options o;
 	bool dead;                      /* nothing more can be asked for */
-	struct extent *have, want[PARTS_WANTS];
-	unsigned have_n, have_cap, want_n;
-	uint64_t bytes, received;       /* there; came at all, dropped ones too */
+	struct extents have;
+	struct extent want[PARTS_WANTS];
+	unsigned want_n;
+	uint64_t received;              /* dropped ones too */
 	struct stream s[PARTS_STREAMS];
 	unsigned live, level, ceiling, failures;
 	unsigned round;                 /* of asking: a failure ends it */
@@ -58,53 +59,16 @@ static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static uint64_t most(uint64_t a, uint64_t b) { return a > b ? a : b; }
 static uint64_t down(uint64_t x) { return x - x % PARTS_ALIGN; }
 
-/* ---- what is there */
-
-/* The first extent that ends behind x. */
-static unsigned have_find(const struct parts *p, uint64_t x)
-{
-	unsigned lo = 0, hi = p->have_n;
-	while (lo < hi) {
-		unsigned mid = (lo + hi) / 2;
-		if (p->have[mid].end > x)
-			hi = mid;
-		else
-			lo = mid + 1;
-	}
-	return lo;
-}
-
-static void have_add(struct parts *p, struct extent e)
-{
-	if (e.end > p->o.size)
-		e.end = p->o.size;
-	if (e.at >= e.end)
-		return;
-	unsigned i = e.at > 0 ? have_find(p, e.at - 1) : 0, k = i; /* i … k - 1 overlap it or touch it */
-	for (; k < p->have_n && p->have[k].at <= e.end; k++) {
-		e.at = least(e.at, p->have[k].at);
-		e.end = most(e.end, p->have[k].end);
-		p->bytes -= p->have[k].end - p->have[k].at;
-	}
-	if (k == i && p->have_n == p->have_cap) {
-		p->have_cap = p->have_cap > 0 ? 2 * p->have_cap : 16;
-		p->have = xrealloc(p->have, p->have_cap * sizeof *p->have);
-	}
-	memmove(p->have + i + 1, p->have + k, (p->have_n - k) * sizeof *p->have);
-	p->have[i] = e;
-	p->have_n -= k - i;
-	p->have_n++;
-	p->bytes += e.end - e.at;
-}
+/* ---- what is neither there nor under way */
 
 /* The first bytes in [x, end) that are neither there nor under way. */
 static bool gap_in(const struct parts *p, uint64_t x, uint64_t end, struct extent *gap)
 {
 	for (bool moved = true; moved && x < end;) {
 		moved = false;
-		unsigned i = have_find(p, x);
-		if (i < p->have_n && p->have[i].at <= x) {
-			x = p->have[i].end;
+		unsigned i = extents_find(&p->have, x);
+		if (i < p->have.n && p->have.v[i].at <= x) {
+			x = p->have.v[i].end;
 			moved = true;
 		}
 		for (const struct stream *s = p->s; s < p->s + PARTS_STREAMS; s++)
@@ -116,9 +80,9 @@ static bool gap_in(const struct parts *p, uint64_t x, uint64_t end, struct exten
 	if (x >= end)
 		return false;
 	*gap = (struct extent){ x, end };
-	unsigned i = have_find(p, x);
-	if (i < p->have_n)
-		gap->end = least(gap->end, p->have[i].at);
+	unsigned i = extents_find(&p->have, x);
+	if (i < p->have.n)
+		gap->end = least(gap->end, p->have.v[i].at);
 	for (const struct stream *s = p->s; s < p->s + PARTS_STREAMS; s++)
 		if (s->used && s->at > x && s->at < s->end)
 			gap->end = least(gap->end, s->at);
@@ -194,7 +158,7 @@ static void judge_level(struct parts *p, int64_t now)
 	if (now - p->window < (p->level == 1 ? FIRST_MS : LEVEL_MS))
 		return;
 	uint64_t rate = per_second(p->received - p->window_received, now - p->window);
-	if ((p->o.size - p->bytes) / (rate / 1000 + 1) < WORTH_MS)
+	if ((p->o.size - p->have.bytes) / (rate / 1000 + 1) < WORTH_MS)
 		return;
 	bool helps = rate * 100 >= p->base * GROWTH_PERCENT;
 	if (!helps && now - p->window < DOUBT_MS)
@@ -226,8 +190,8 @@ static struct stream *stream_of(struct parts *p, uint64_t x)
 /* The first byte that a reader waits for. */
 static bool missing(const struct parts *p, const struct extent *want, uint64_t *x)
 {
-	unsigned k = have_find(p, want->at);
-	*x = k < p->have_n && p->have[k].at <= want->at ? p->have[k].end : want->at;
+	unsigned k = extents_find(&p->have, want->at);
+	*x = k < p->have.n && p->have.v[k].at <= want->at ? p->have.v[k].end : want->at;
 	return *x < least(want->end, p->o.size);
 }
 
@@ -252,7 +216,7 @@ static bool has_work(const struct parts *p)
 /* At the bound, only what is next to something that is there is asked for. */
 static uint64_t begin_at(const struct parts *p, uint64_t gap_at, uint64_t x)
 {
-	return p->have_n >= PARTS_EXTENTS || down(x) < gap_at ? gap_at : down(x);
+	return p->have.n >= PARTS_EXTENTS || down(x) < gap_at ? gap_at : down(x);
 }
 
 static struct extent part_of(const struct parts *p, struct extent gap, int64_t now)
@@ -293,8 +257,8 @@ static struct extent urgent_part(struct parts *p, const struct extent *want, uin
 		gap = (struct extent){ begin_at(p, s->at, x), s->end };
 		s->end = gap.at;
 	} else {
-		unsigned k = have_find(p, x);
-		uint64_t front = k > 0 ? p->have[k - 1].end : 0; /* where the gap begins that x is in */
+		unsigned k = extents_find(&p->have, x);
+		uint64_t front = k > 0 ? p->have.v[k - 1].end : 0; /* where the gap begins that x is in */
 		for (const struct stream *t = p->s; t < p->s + PARTS_STREAMS; t++)
 			if (t->used && t->end <= x && t->end > front)
 				front = t->end;
@@ -473,7 +437,7 @@ struct parts_step parts_next(struct parts *p, int64_t now)
 	const struct extent *want = unserved(p, now, &x, &s);
 	if (want != NULL && p->live < p->ceiling)
 		return ask(p, urgent_part(p, want, x, s, now), false, now);
-	if (want != NULL && p->ceiling > 1 && (s = background_stream(p)) != NULL)
+	if (want != NULL && (p->ceiling > 1 || p->o.proven) && (s = background_stream(p)) != NULL)
 		return stop(p, s);
 	if (p->live < streams_now(p) && background(p, now, &part))
 		return ask(p, part, false, now);
@@ -500,12 +464,12 @@ struct parts *parts_new(const struct parts_options *o)
 void parts_free(struct parts **pp)
 {
 	if (*pp != NULL)
-		free((*pp)->have);
+		extents_free(&(*pp)->have);
 	free(*pp);
 	*pp = NULL;
 }
 
-void parts_have(struct parts *p, struct extent e) { have_add(p, e); }
+void parts_have(struct parts *p, struct extent e) { extents_add(&p->have, extents_clip(e, p->o.size)); }
 
 void parts_want(struct parts *p, const struct extent *want, unsigned n)
 {
@@ -517,9 +481,9 @@ void parts_want(struct parts *p, const struct extent *want, unsigned n)
 unsigned parts_first(struct parts *p, uint64_t at, int64_t now)
 {
 	struct extent gap = { at, p->o.size };
-	unsigned k = have_find(p, at);
-	if (p->o.ranges && k < p->have_n && p->have[k].at > at)
-		gap.end = p->have[k].at;
+	unsigned k = extents_find(&p->have, at);
+	if (p->o.ranges && k < p->have.n && p->have.v[k].at > at)
+		gap.end = p->have.v[k].at;
 	return (unsigned)(begin(p, gap, true, now) - p->s);
 }
 
@@ -571,19 +535,19 @@ bool parts_run(struct parts *p, unsigned stream, struct extent *run)
 	*run = (struct extent){ s->at, s->end };
 	if (s->at >= s->end)
 		return true;
-	unsigned k = have_find(p, s->at);
-	bool there = k < p->have_n && p->have[k].at <= s->at;
-	if (k < p->have_n)
-		run->end = least(run->end, there ? p->have[k].end : p->have[k].at);
+	unsigned k = extents_find(&p->have, s->at);
+	bool there = k < p->have.n && p->have.v[k].at <= s->at;
+	if (k < p->have.n)
+		run->end = least(run->end, there ? p->have.v[k].end : p->have.v[k].at);
 	return !there;
 }
 
 void parts_got(struct parts *p, unsigned stream, uint64_t n, int64_t now)
 {
 	struct stream *s = &p->s[stream];
-	uint64_t before = p->bytes;
-	have_add(p, (struct extent){ s->at, s->at + n });
-	s->news += p->bytes - before;
+	uint64_t before = p->have.bytes;
+	extents_add(&p->have, extents_clip((struct extent){ s->at, s->at + n }, p->o.size));
+	s->news += p->have.bytes - before;
 	s->at += n;
 	s->last = p->last = now;
 	p->received += n;
@@ -630,7 +594,7 @@ void parts_broke(struct parts *p, unsigned stream, enum parts_why why, int64_t r
 
 enum parts_state parts_state(const struct parts *p)
 {
-	if (p->bytes == p->o.size)
+	if (p->have.bytes == p->o.size)
 		return PARTS_DONE;
 	return p->live == 0 && (p->dead || p->failures > p->o.tries) ? PARTS_FAILED : PARTS_GOING;
 }
@@ -643,6 +607,6 @@ bool parts_whole_lives(const struct parts *p)
 	return false;
 }
 
-const struct extent *parts_there(const struct parts *p, unsigned *n) { return *n = p->have_n, p->have; }
-uint64_t parts_bytes(const struct parts *p) { return p->bytes; }
+const struct extent *parts_there(const struct parts *p, unsigned *n) { return *n = p->have.n, p->have.v; }
+uint64_t parts_bytes(const struct parts *p) { return p->have.bytes; }
 unsigned parts_live(const struct parts *p) { return p->live; }

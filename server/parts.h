@@ -9,13 +9,12 @@
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
+#include "extents.h"
 
 #define PARTS_STREAMS 64
 #define PARTS_WANTS 64
 #define PARTS_EXTENTS 65536   /* 1 MiB of them; beyond it no new holes are made */
 #define PARTS_ALIGN 65536     /* parts begin at multiples of it where they can, so that holes are not many */
-
-struct extent { uint64_t at, end; }; /* bytes at … end - 1 */
 
 enum parts_rest { REST_ALWAYS, REST_NEVER, REST_LIMIT }; /* what no reader asked for: fetched, not, or when the object is no larger than rest_limit */
 

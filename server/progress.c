@@ -7,7 +7,7 @@
 
 #define SHOW_MS 250
 #define WIDTH 80
-#define BAR 24
+#define BAR 20
 
 void size_text(uint64_t bytes, char out[16])
 {
@@ -45,7 +45,7 @@ void progress_show(struct progress *p, const char *what, uint64_t done, uint64_t
 		return;
 	if (p->last > 0 && now > p->last) {
 		uint64_t rate = (bytes - p->bytes) * 1000 / (uint64_t)(now - p->last);
-		p->rate = p->rate > 0 ? (3 * p->rate + rate) / 4 : rate;
+		p->rate = p->rate > 0 ? (p->rate + rate) / 2 : rate;
 	}
 	p->last = p->shown = now;
 	p->bytes = bytes;
