@@ -34,7 +34,7 @@ xfer_wake(struct xfer *x)
 {
 	httpc_ready_f *ready = atomic_exchange(&x->ready, NULL);
 	if (ready) {
-		ready(x->ready_arg);
+		ready(atomic_load(&x->ready_arg));
 		return;
 	}
 	atomic_fetch_add(&x->futex, 1);
@@ -600,7 +600,7 @@ static bool
 call_when(struct xfer *x, bool there, httpc_ready_f *ready, void *arg)
 {
 	if (!there) {
-		x->ready_arg = arg;
+		atomic_store(&x->ready_arg, arg);
 		atomic_store(&x->ready, ready);
 		x->waiting = true;
 	}

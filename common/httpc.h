@@ -66,7 +66,7 @@ bool httpc_when_head(struct xfer *, httpc_ready_f *ready, void *arg);
  * -ERR_ORIGIN_BROKEN/SHORT/TIMEOUT when it broke, -ERR_AGAIN when deadline has passed (0: do not wait at all). */
 int64_t httpc_read(struct xfer *, const void **, int64_t deadline);
 /* For callers that read several transfers at once: true when httpc_read (or httpc_head, before the final head) would not wait; otherwise as
- * httpc_when_head. What was viewed stays good. */
+ * httpc_when_head, always with the same arg. What was viewed stays good. */
 bool httpc_when_read(struct xfer *, httpc_ready_f *ready, void *arg);
 /* After the end: trailer fields, appended (copied into the arena of headers). */
 void httpc_trailers(struct xfer *, struct headers *);
