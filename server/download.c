@@ -26,8 +26,11 @@
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 #define STATE_MAGIC "passsage download 1"
 #define SPARE_CONNECTIONS 4    /* redirects, and streams that just end */
+#define LOOK_MS 200            /* how soon a signal is noticed while the origin has not answered */
 
 /* ---- redirects */
+
+static volatile sig_atomic_t interrupted; /* by which signal */
 
 static bool is_redirect(int status) { return status == 301 || status == 302 || status == 303 || status == 307 || status == 308; }
 
@@ -48,9 +51,13 @@ int get_following(struct httpc *c, struct arena *a, struct str text, const struc
 			break;
 		do {
 			headers_init(&out->headers, a);
-			r = httpc_head(*x, a, out, NEVER); /* bounded by the time-outs of the request */
-		} while (r == 0 && out->status < 200);
-		if (r < 0)
+			r = httpc_head(*x, a, out, clock_mono() + LOOK_MS);
+			if (r == -ERR_TIMEOUT && interrupted) {
+				snprintf(problem, 256, "interrupted");
+				r = -ERR_CLIENT_GONE;
+			}
+		} while (r == -ERR_TIMEOUT || (r == 0 && out->status < 200)); /* bounded by the time-outs of the request */
+		if (r < 0 && problem[0] == 0)
 			snprintf(problem, 256, "%s", httpc_problem(*x));
 		struct str to = headers_get(&out->headers, STR("Location"));
 		if (r < 0 || !is_redirect(out->status) || to.n == 0)
@@ -96,7 +103,6 @@ struct download {
 	struct progress bar;
 };
 
-static volatile sig_atomic_t interrupted;
 static void on_signal(int sig) { interrupted = sig; }
 
 static void read_boot(char out[64])
@@ -275,6 +281,8 @@ static int once(struct download *d, struct httpc *c, bool last)
 	uint64_t at = d->resumes ? resume_at(d) : 0, end = 0;
 	ask_headers(d, &h, at);
 	int r = get_following(c, &d->arena, d->url, &h, &resp, &final, &x, problem);
+	if (r == -ERR_CLIENT_GONE)
+		return complain(d, 128 + interrupted, problem);
 	if (r < 0)
 		return err_again(r) && !last ? AGAIN : complain(d, err_again(r) ? EX_UNAVAILABLE : 1, problem);
 	if (d->resumes && (resp.status == 206 || resp.status == 416) &&

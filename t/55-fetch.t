@@ -292,6 +292,16 @@ subtest 'kill -9, and again' => sub {
 	is $p->wait(60), 0, '… the first goes on';
 	same slurp($file), $old, '… its bytes';
 
+	my $hung = origin('/hang' => { delay => 60, body => '' });
+	{
+		local $origin = $hung;
+		my $q = begin('/hang', "$dir/hung");
+		$hung->wait_event('request');
+		$q->kill('INT');
+		is +($q->wait(10 * slow()) // 0) >> 8, 130, 'SIGINT before the origin has answered: 130';
+		is left("$dir/hung"), '.err', '… and nothing is left';
+	}
+
 	($file) = interrupted('/versions', 'KILL', 300_000);
 	spew("$dir/second", '');
 	is resume('/versions', $file), 0, 'another version by now';
