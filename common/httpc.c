@@ -34,7 +34,7 @@ xfer_wake(struct xfer *x)
 {
 	httpc_ready_f *ready = atomic_exchange(&x->ready, NULL);
 	if (ready) {
-		ready(x->ready_arg);
+		ready(atomic_load(&x->ready_arg));
 		return;
 	}
 	atomic_fetch_add(&x->futex, 1);
@@ -412,6 +412,11 @@ set_options(struct xfer *x, const struct httpc_request *q, struct str origin, st
 		c |= curl_easy_setopt(x->easy, CURLOPT_FRESH_CONNECT, fresh ? 1L : 0L);
 		x->fresh = fresh;
 	}
+	if (q->http1 != x->http1) {
+		long version = q->http1 || !x->e->o.http2 ? (long)CURL_HTTP_VERSION_1_1 : (long)CURL_HTTP_VERSION_2TLS;
+		c |= curl_easy_setopt(x->easy, CURLOPT_HTTP_VERSION, version);
+		x->http1 = q->http1;
+	}
 	if (x->own_connection != x->alone) {
 		c |= curl_easy_setopt(x->easy, CURLOPT_FORBID_REUSE, x->own_connection ? 1L : 0L);
 		x->alone = x->own_connection;
@@ -590,16 +595,34 @@ httpc_head(struct xfer *x, struct arena *a, struct http_response *out, int64_t d
 	return r == 0 ? head_parse(text, a, out) : r;
 }
 
+/* With the lock held. */
+static bool
+call_when(struct xfer *x, bool there, httpc_ready_f *ready, void *arg)
+{
+	if (!there) {
+		atomic_store(&x->ready_arg, arg);
+		atomic_store(&x->ready, ready);
+		x->waiting = true;
+	}
+	return there;
+}
+
 bool
 httpc_when_head(struct xfer *x, httpc_ready_f *ready, void *arg)
 {
 	pthread_mutex_lock(&x->lock);
-	bool there = x->head_taken || x->heads_r != x->heads_pub || x->done;
-	if (!there) {
-		x->ready_arg = arg;
-		atomic_store(&x->ready, ready);
-		x->waiting = true;
-	}
+	bool there = call_when(x, x->head_taken || x->heads_r != x->heads_pub || x->done, ready, arg);
+	pthread_mutex_unlock(&x->lock);
+	return there;
+}
+
+bool
+httpc_when_read(struct xfer *x, httpc_ready_f *ready, void *arg)
+{
+	pthread_mutex_lock(&x->lock);
+	bool head = !x->head_taken && x->heads_r != x->heads_pub;
+	bool body = x->head_taken && x->buffered > x->viewed;
+	bool there = call_when(x, head || body || x->done || x->recv_paused, ready, arg);
 	pthread_mutex_unlock(&x->lock);
 	return there;
 }

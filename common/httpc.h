@@ -39,6 +39,7 @@ struct httpc_request {
 	                                 * caller holds up not counted: -ERR_ORIGIN_TIMEOUT; either <= 0: none */
 	size_t buffer;                  /* bytes of body kept ahead of the caller; 0: HTTPC_BUFFER */
 	bool fresh_connection;          /* do not reuse a pooled one (retry after a stale one) */
+	bool http1;                     /* HTTP/1.1 though the server has HTTP/2: a connection for it alone while it lasts */
 	bool internal;                  /* to S3 or Elasticsearch: not counted as traffic with origins */
 };
 #define HTTPC_BUFFER (256 * 1024)   /* enough for one round trip of 20 ms at 100 Mbit/s */
@@ -64,6 +65,9 @@ bool httpc_when_head(struct xfer *, httpc_ready_f *ready, void *arg);
 /* The next bytes of the body, as a view that is good until the next call: > 0 their number, 0 the end of a complete body,
  * -ERR_ORIGIN_BROKEN/SHORT/TIMEOUT when it broke, -ERR_AGAIN when deadline has passed (0: do not wait at all). */
 int64_t httpc_read(struct xfer *, const void **, int64_t deadline);
+/* For callers that read several transfers at once: true when httpc_read (or httpc_head, before the final head) would not wait; otherwise as
+ * httpc_when_head, always with the same arg. What was viewed stays good. */
+bool httpc_when_read(struct xfer *, httpc_ready_f *ready, void *arg);
 /* After the end: trailer fields, appended (copied into the arena of headers). */
 void httpc_trailers(struct xfer *, struct headers *);
 /* Diagnostics of the failure in words (libcurl's), for error pages and logs; "" when none. Good until httpc_end. */

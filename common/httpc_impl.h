@@ -47,7 +47,7 @@ struct xfer {
 	char *origin;              /* what the easy handle is set to: options are set only when they differ */
 	int kind;
 	char method[32];
-	bool fresh, alone;
+	bool fresh, alone, http1;
 	long connect_ms;
 	char *heads;               /* raw heads; grown under the lock */
 	size_t heads_cap;
@@ -84,7 +84,7 @@ struct xfer {
 	/* under the lock */
 	bool waiting, done, final, recv_paused, send_starved, await_continue, body_end, refused, reused;
 	_Atomic(httpc_ready_f *) ready; /* who waits is called, not woken; taken without the lock */
-	void *ready_arg;
+	_Atomic(void *) ready_arg;      /* taken after ready: whoever registers anew meanwhile, with the same one, is called for both at once */
 	int err;
 	size_t heads_pub, trailers; /* final: trailers begin there */
 	struct block *first, *tail;

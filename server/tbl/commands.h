@@ -8,6 +8,11 @@ COMMAND(get, "[--head | -i] [-o FILE] [-H 'NAME: VALUE']... URL",
 	"Writes the body of what is stored for a request, exactly as the origin sent it; the origin is not asked.",
 	"--head writes the status and the header fields instead, -i both. -o writes to FILE. -H is a field of the request: it selects among variants.\n"
 	"The status is 1 when nothing is stored for it. The bytes are checked; when they are not those that were stored the status is 65.")
+COMMAND(fetch, "-o FILE [-H 'NAME: VALUE']... URL | [-j N] [-H 'NAME: VALUE']... [--from FILE] URL...",
+	"With -o downloads to FILE, by several requests at a time where that is faster; without, fetches URLs through the running instance, so that it has them.",
+	"-o needs no instance. It goes on where an earlier one was interrupted: what is there is in FILE.part and FILE.part.state until all is. FILE appears when it is complete. --http-concurrency and --parallel-min are its bounds.\n"
+	"Without -o, -j is how many URLs at a time (4), and FILE has one a line; - is standard input. For each the status, its size, hit or miss, the time, and the URL are printed, and the sums.\n"
+	"-H is a field of the request. Redirects are followed, but not from https to http. The status is 1 when the origin, or any URL of many, answered with an error status or not at all.")
 COMMAND(purge, "URL | --prefix URLPREFIX | --host HOST | --all",
 	"Removes what is stored under a URL with all its variants, under all URLs that begin so, of a host, or all; says how many responses that were.",
 	"From then on no request finds it, and what was being downloaded at that moment is not stored either.\n"

@@ -1025,6 +1025,48 @@ test_tls(void)
 	EVP_PKEY_free(ca_key);
 }
 
+/* Several transfers read by one thread: it is called when there is something to read, each time that it asked to be. */
+static _Atomic unsigned calls;
+static void
+on_ready(void *arg)
+{
+	atomic_fetch_add((_Atomic unsigned *)arg, 1);
+}
+
+static void
+test_when_read(void)
+{
+	struct xfer *x = start(engine, "http", "127.0.0.1", "GET", "/drip", NULL, -1, 0); /* 20 bytes in half a second */
+	struct arena a;
+	struct http_response resp;
+	const void *p;
+	int64_t n = -ERR_AGAIN, got = 0, until = clock_mono() + 20000;
+	unsigned asked = 0, at_once = 0;
+	bool head = false;
+	arena_init(&a);
+	while (n != 0 && clock_mono() < until) {
+		unsigned before = atomic_load(&calls);
+		if (!head)
+			head = httpc_head(x, &a, &resp, 0) == 0;
+		while (head && (n = httpc_read(x, &p, 0)) > 0)
+			got += n;
+		if (n == 0)
+			break;
+		if (httpc_when_read(x, on_ready, &calls)) {
+			at_once++;
+			continue;
+		}
+		asked++;
+		while (atomic_load(&calls) == before && clock_mono() < until)
+			nap_ms(1);
+	}
+	is_int(got, 20, "a body read without waiting in httpc: whole");
+	ok(asked >= 5 && atomic_load(&calls) >= asked - 1, "... a call for each time that nothing was there (%u asked, %u called, %u at once)", asked, atomic_load(&calls), at_once);
+	ok(httpc_when_read(x, on_ready, &calls), "... at the end nothing has to be waited for");
+	httpc_end(&x);
+	arena_fini(&a);
+}
+
 int
 main(void)
 {
@@ -1045,6 +1087,7 @@ main(void)
 	test_failures();
 	test_limits();
 	test_exhausted();
+	test_when_read();
 	httpc_stop(&engine);
 	ok(engine == NULL, "the engine stops");
 	test_idle();
