@@ -60,6 +60,7 @@ struct xfer {
 	atomic_uint futex;         /* counts wake-ups: a futex of our own costs one system call less than a condition variable */
 	int64_t body_length;       /* set by begin, then only read */
 	int64_t read_ms, begun, total_ms, low_speed, low_ms;
+	struct destinations to;
 	size_t limit;
 	bool idempotent, internal, bodyless_method;
 	bool own_connection;       /* nobody's before, nobody's after */
@@ -72,6 +73,7 @@ struct xfer {
 	bool te, te_chunked, bad_length, bad_coding, bad_blank, bodyless;
 	int64_t cl;
 	unsigned interims;
+	const char *denied;        /* an address that the name has is closed for this client: by this setting */
 	int fail;                  /* why a callback gave up, and in words: libcurl overwrites problem afterwards */
 	const char *why;
 	int64_t stretch_at;        /* when the stretch began over which the speed is looked at; 0: not yet */

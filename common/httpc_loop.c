@@ -56,10 +56,24 @@ socket_cb(CURL *easy, curl_socket_t fd, int what, void *arg, void *sockp)
 	return 0;
 }
 
+const char *
+httpc_destination_problem(const char *setting)
+{
+	return setting[2] == 'l' ? "it is this machine's own address, which is for its own clients (--loopback-from)" :
+		"its address is among those that this proxy does not go to (--deny-destinations)";
+}
+
+/* The address is what the resolver gave for this very connection: whatever the name says the next time, this is where it goes. One that is
+ * closed counts as one that does not answer; libcurl tries the others. */
 static curl_socket_t
 open_cb(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
 {
 	struct xfer *x = arg;
+	const char *no = x->e->via_proxy ? NULL : destination_refused_sockaddr(&x->to, &a->addr); /* else it is the parent's address */
+	if (no) {
+		x->denied = no;
+		return CURL_SOCKET_BAD;
+	}
 	int fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
 	if (fd >= 0) {
 		*sock_of(x->e, fd) = (struct sock){ .ours = true };
@@ -179,6 +193,10 @@ error_of(struct xfer *x, CURLcode c)
 {
 	if (x->fail)
 		return x->fail;
+	if (x->denied && !x->connected && c == CURLE_COULDNT_CONNECT) {
+		x->why = httpc_destination_problem(x->denied);
+		return -ERR_DESTINATION;
+	}
 	switch (c) {
 	case CURLE_OK:
 		if (!x->final)

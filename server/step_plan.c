@@ -30,7 +30,6 @@ enum req_step step_plan(struct request *r)
 	if (!r->framing.upgrade) /* the key, the variant and the origin see the same fields: what Connection names is not sent, so it must not select */
 		headers_strip_hop_by_hop(&r->http.headers);
 	struct str wanted = s->allow_policy_header ? headers_get(&r->http.headers, STR("X-Passsage-Policy")) : STR_NONE;
-	conn_client(r->conn, &r->http.client);
 	ruleset_plan(atomic_load(&r->worker->rules), &r->http, wanted, r->arena, &r->plan);
 	r->planned = true;
 	r->own_bucket = s3host_applies(&r->worker->s3_host, &r->http, &r->plan);

@@ -1,6 +1,7 @@
 /* step_route.c - what kind of request is it? Our own pages, CONNECT, loops and Max-Forwards are settled here; the rest goes on to be answered. */
 #include "../common/err.h"
 #include "../common/log.h"
+#include "gate.h"
 #include "onboard.h"
 #include "purge.h"
 #include "request.h"
@@ -124,6 +125,8 @@ static enum req_step answer_as_last_hop(struct request *r)
 
 enum req_step step_route(struct request *r)
 {
+	if (gate_refuses(r))
+		return STEP_deliver;
 	if (r->target == TARGET_AUTHORITY) {
 		if (r->conn->in_tunnel) {
 			request_error(r, -ERR_BAD_REQUEST, "CONNECT inside a tunnel");
