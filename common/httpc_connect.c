@@ -34,7 +34,7 @@ trust_init(struct httpc *e)
 	ERR_clear_error();
 	X509_STORE_set_flags(e->store, X509_V_FLAG_TRUSTED_FIRST | X509_V_FLAG_PARTIAL_CHAIN); /* as libcurl does */
 	SSL_CTX_set1_cert_store(e->ctx, e->store);
-	SSL_CTX_set_min_proto_version(e->ctx, TLS1_2_VERSION);
+	trust_demands(e, e->ctx, NULL);
 	SSL_CTX_set_mode(e->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_verify(e->ctx, e->o.tls_skip_verify ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
 	SSL_CTX_set_alpn_protos(e->ctx, alpn_http11, sizeof alpn_http11 - 1);

@@ -1,5 +1,6 @@
 /* httpc_impl.h - what the files of httpc share: httpc.c is the callers' side, httpc_head.c its parser; httpc_loop.c the fetcher
- * thread, httpc_callbacks.c what libcurl calls there; httpc_connect.c trust, and connections outside the pool. Nobody else includes this.
+ * thread, httpc_callbacks.c what libcurl calls there; httpc_connect.c trust, and connections outside the pool, httpc_staple.c
+ * revoked certificates. Nobody else includes this.
  *
  * Who may touch what of a transfer: its caller, the fetcher thread, or whoever holds its lock; the struct says it field by field.
  * It lives until the last of its references is gone: the caller's, the fetcher's while it is active, the queue's while it is queued. */
@@ -172,3 +173,7 @@ size_t head_length(struct str text);
 /* httpc_connect.c */
 bool httpc_exhausted(int e);                       /* errno of a socket that could not be made: is it we who have too much? */
 void trust_init(struct httpc *);
+
+/* httpc_staple.c */
+#define SECURITY_LEVEL 2 /* OpenSSL's: no RSA below 2048 bits, no curve below 224, no SHA-1 in a signature */
+void trust_demands(struct httpc *, SSL_CTX *, struct xfer *);

@@ -510,9 +510,11 @@ fetcher_main(void *arg)
 static CURLcode
 ssl_ctx_cb(CURL *easy, void *ctx, void *arg)
 {
-	struct httpc *e = arg;
+	struct xfer *x = arg;
+	struct httpc *e = x->e;
 	/* One store for all connections: reading the system's certificates for each one takes longer than its handshake. */
 	SSL_CTX_set1_cert_store(ctx, e->store);
+	trust_demands(e, ctx, x);
 	return CURLE_OK;
 }
 
@@ -536,8 +538,7 @@ connection_options(struct httpc *e, CURL *c)
 	curl_easy_setopt(c, CURLOPT_TCP_NODELAY, 1L);
 	curl_easy_setopt(c, CURLOPT_CAINFO, NULL);
 	curl_easy_setopt(c, CURLOPT_CAPATH, NULL);
-	curl_easy_setopt(c, CURLOPT_SSL_CTX_FUNCTION, ssl_ctx_cb);
-	curl_easy_setopt(c, CURLOPT_SSL_CTX_DATA, e);
+	curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, e->o.tls_skip_verify ? 0L : 1L);
 	curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, e->o.tls_skip_verify ? 0L : 2L);
 	curl_easy_setopt(c, CURLOPT_HTTP_VERSION, e->o.http2 ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
@@ -552,6 +553,8 @@ fetcher_easy(struct httpc *e, struct xfer *x)
 	connection_options(e, c);
 	curl_easy_setopt(c, CURLOPT_OPENSOCKETDATA, x);
 	curl_easy_setopt(c, CURLOPT_PRIVATE, x);
+	curl_easy_setopt(c, CURLOPT_SSL_CTX_FUNCTION, ssl_ctx_cb);
+	curl_easy_setopt(c, CURLOPT_SSL_CTX_DATA, x);
 	curl_easy_setopt(c, CURLOPT_ERRORBUFFER, x->problem);
 	curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, xfer_header_cb);
 	curl_easy_setopt(c, CURLOPT_HEADERDATA, x);
