@@ -104,7 +104,8 @@ struct htpasswd *htpasswd_parse(const char *path, struct str text, char problem[
 			h->users = xrealloc(h->users, (cap = cap * 2 + 16) * sizeof *h->users);
 		h->users[h->n++] = u;
 	}
-	qsort(h->users, h->n, sizeof *h->users, by_name);
+	if (h->n > 0)
+		qsort(h->users, h->n, sizeof *h->users, by_name);
 	for (unsigned i = 1; i < h->n; i++)
 		if (strcmp(h->users[i - 1].name, h->users[i].name) == 0) {
 			snprintf(problem, HTPASSWD_PROBLEM, "%.300s: user %.80s is there twice", path, h->users[i].name);
