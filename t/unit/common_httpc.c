@@ -890,7 +890,7 @@ test_exhausted(void)
 	int began = httpc_begin(engine, &q, &x);
 	if (began == 0)
 		take_reply(&x, &o);
-	int dialled = httpc_connect(engine, STR("127.0.0.1"), 9, false, clock_mono() + 2000, &fd, &ssl, problem);
+	int dialled = httpc_connect(engine, &anywhere, STR("127.0.0.1"), 9, false, clock_mono() + 2000, &fd, &ssl, problem);
 	setrlimit(RLIMIT_NOFILE, &all);
 	is_int(began == 0 ? o.r : began, -ERR_BUSY, "without a descriptor it is not the origin that cannot be connected to: %s", o.problem);
 	is_int(dialled, -ERR_BUSY, "… for tunnels neither: %s", problem);
