@@ -36,7 +36,7 @@ ALL_LDFLAGS = -pthread -rdynamic -Wl,-z,relro,-z,now $(if $(SAN),-fsanitize=$(SA
 objects = $(patsubst %.c,$(B)/%.o,$(wildcard $(1)/*.c))
 libs_of = $(B)/lib$(1).a $(if $(filter common,$(1)),,$(B)/libcommon.a)
 ALL_LIBS := $(foreach f,certgen policy es s3 common,$(B)/lib$(f).a)
-ALL_DEPLIBS = $(policy_LIBS) $(es_LIBS) $(s3_LIBS) $(certgen_LIBS) $(common_LIBS) -lm
+ALL_DEPLIBS = $(server_LIBS) $(policy_LIBS) $(es_LIBS) $(s3_LIBS) $(certgen_LIBS) $(common_LIBS) -lm
 
 $(B)/%.o: %.c config.h | config.mk
 	@mkdir -p $(@D)

@@ -456,6 +456,7 @@ httpc_begin(struct httpc *e, const struct httpc_request *q, struct xfer **out)
 		x->total_ms = q->total_timeout_ms;
 		x->low_speed = q->low_speed;
 		x->low_ms = q->low_speed > 0 ? q->low_speed_ms : 0;
+		x->to = q->to;
 		x->limit = q->buffer ? q->buffer : HTTPC_BUFFER;
 		x->cl = -1;
 		struct curl_slist *headers = NULL;

@@ -7,6 +7,7 @@
  * answer. Here it may do so for idempotent methods only (RFC 9110 9.2.2) and only while no byte of the request's body has been
  * taken; everything else ends with -ERR_ORIGIN_BROKEN and httpc_reused() true. All further retries are the caller's. */
 #pragma once
+#include "destination.h"
 #include "http.h"
 
 struct httpc;  /* the engine */
@@ -24,6 +25,7 @@ struct httpc_options {
 struct httpc *httpc_start(const struct httpc_options *); /* makes the thread; die()s when it cannot */
 void httpc_stop(struct httpc **);                        /* ends all transfers with -ERR_GONE; what callers hold stays valid */
 
+const char *httpc_destination_problem(const char *setting); /* of destination.h, in words */
 struct httpc_request {
 	struct str method;              /* any but CONNECT */
 	struct str url;                 /* absolute, sent as it is (no squashing of dots, no re-encoding) */
@@ -40,6 +42,7 @@ struct httpc_request {
 	size_t buffer;                  /* bytes of body kept ahead of the caller; 0: HTTPC_BUFFER */
 	bool fresh_connection;          /* do not reuse a pooled one (retry after a stale one) */
 	bool http1;                     /* HTTP/1.1 though the server has HTTP/2: a connection for it alone while it lasts */
+	struct destinations to;         /* addresses that it may go to: -ERR_DESTINATION; all zero: to any */
 	bool internal;                  /* to S3 or Elasticsearch: not counted as traffic with origins */
 };
 #define HTTPC_BUFFER (256 * 1024)   /* enough for one round trip of 20 ms at 100 Mbit/s */
@@ -83,6 +86,7 @@ void httpc_kill_idle(struct httpc *); /* closes connections that have been idle 
 /* A connection of one's own to host:port for tunnels and upgrades: TCP (resolved and connected by the deadline, all addresses
  * tried), and TLS by the same trust rules, with ALPN http/1.1, when tls. Through via_proxy by CONNECT. Blocking, not on the fetcher
  * thread. The fd is nonblocking and the caller's, as is the SSL (which does not close the fd). 0, -ERR_ORIGIN_RESOLVE, _CONNECT,
- * _TLS, _CERT with the reason in words. */
+ * _TLS, _CERT, -ERR_DESTINATION with the reason in words. */
 struct ssl_st;
-int httpc_connect(struct httpc *, struct str host, unsigned port, bool tls, int64_t deadline, int *fd, struct ssl_st **, char problem[256]);
+int httpc_connect(struct httpc *, const struct destinations *, struct str host, unsigned port, bool tls, int64_t deadline, int *fd, struct ssl_st **,
+                  char problem[256]);

@@ -51,6 +51,12 @@ xfer_prereq_cb(void *arg, char *ip, char *local, int port, int local_port)
 		xfer_give_up(x, -ERR_ORIGIN_BROKEN, "the kept connection was closed before an answer came");
 		return CURL_PREREQFUNC_ABORT;
 	}
+	/* A connection that another client made, or that was made when the settings were others: it may lead where this client must not go. */
+	const char *no = x->e->via_proxy ? NULL : destination_refused_host(&x->to, str_c(ip));
+	if (no) {
+		xfer_give_up(x, -ERR_DESTINATION, httpc_destination_problem(no));
+		return CURL_PREREQFUNC_ABORT;
+	}
 	curl_easy_getinfo(x->easy, CURLINFO_NUM_CONNECTS, &made);
 	pthread_mutex_lock(&x->lock);
 	x->reused = made == 0;

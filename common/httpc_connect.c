@@ -34,7 +34,7 @@ trust_init(struct httpc *e)
 	ERR_clear_error();
 	X509_STORE_set_flags(e->store, X509_V_FLAG_TRUSTED_FIRST | X509_V_FLAG_PARTIAL_CHAIN); /* as libcurl does */
 	SSL_CTX_set1_cert_store(e->ctx, e->store);
-	SSL_CTX_set_min_proto_version(e->ctx, TLS1_2_VERSION);
+	trust_demands(e, e->ctx, NULL);
 	SSL_CTX_set_mode(e->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_verify(e->ctx, e->o.tls_skip_verify ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
 	SSL_CTX_set_alpn_protos(e->ctx, alpn_http11, sizeof alpn_http11 - 1);
@@ -80,18 +80,40 @@ lookup_main(void *arg)
 	return NULL;
 }
 
+struct addresses {
+	struct sockaddr_storage a[ADDRESSES];
+	socklen_t len[ADDRESSES];
+	int n;
+};
+
+/* Those that the client may not reach are left out. -ERR_DESTINATION: all of them. */
+static int
+leave_out_refused(struct addresses *a, const struct destinations *to, char *problem)
+{
+	const char *no = NULL;
+	int n = a->n;
+	a->n = 0;
+	for (int i = 0; i < n; i++) {
+		const char *why = destination_refused_sockaddr(to, (const struct sockaddr *)&a->a[i]);
+		if (why) {
+			no = why;
+			continue;
+		}
+		a->a[a->n] = a->a[i];
+		a->len[a->n++] = a->len[i];
+	}
+	if (a->n > 0 || !no)
+		return 0;
+	snprintf(problem, PROBLEM, "%s", httpc_destination_problem(no));
+	return -ERR_DESTINATION;
+}
+
 static bool
 is_localhost(const char *host)
 {
 	struct str s = str_c(host);
 	return str_caseeq(s, STR("localhost")) || str_caseends(s, STR(".localhost")); /* RFC 6761 6.3, as libcurl does */
 }
-
-struct addresses {
-	struct sockaddr_storage a[ADDRESSES];
-	socklen_t len[ADDRESSES];
-	int n;
-};
 
 static void
 take_addresses(struct addresses *out, const struct addrinfo *ai)
@@ -357,7 +379,8 @@ shake_hands(struct httpc *e, int fd, const char *host, int64_t deadline, SSL **o
 }
 
 int
-httpc_connect(struct httpc *e, struct str host, unsigned port, bool tls, int64_t deadline, int *fd, struct ssl_st **ssl, char problem[256])
+httpc_connect(struct httpc *e, const struct destinations *where, struct str host, unsigned port, bool tls, int64_t deadline, int *fd, struct ssl_st **ssl,
+              char problem[256])
 {
 	char name[256], first[256];
 	struct str to = host, userinfo = STR_NONE;
@@ -378,7 +401,9 @@ httpc_connect(struct httpc *e, struct str host, unsigned port, bool tls, int64_t
 	}
 	snprintf(name, sizeof name, "%.*s", STRP(host));
 	snprintf(first, sizeof first, "%.*s", STRP(to));
-	if ((r = resolve(first, to_port, deadline, &a, problem)) == 0 && (r = dial(&a, deadline, fd, problem)) == 0) {
+	if ((r = resolve(first, to_port, deadline, &a, problem)) == 0 && !e->via_proxy)
+		r = leave_out_refused(&a, where, problem);
+	if (r == 0 && (r = dial(&a, deadline, fd, problem)) == 0) {
 		if (e->via_proxy)
 			r = proxy_connect(e, *fd, name, port, userinfo, deadline, problem);
 		if (r == 0 && tls)

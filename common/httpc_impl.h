@@ -1,5 +1,6 @@
 /* httpc_impl.h - what the files of httpc share: httpc.c is the callers' side, httpc_head.c its parser; httpc_loop.c the fetcher
- * thread, httpc_callbacks.c what libcurl calls there; httpc_connect.c trust, and connections outside the pool. Nobody else includes this.
+ * thread, httpc_callbacks.c what libcurl calls there; httpc_connect.c trust, and connections outside the pool, httpc_staple.c
+ * revoked certificates. Nobody else includes this.
  *
  * Who may touch what of a transfer: its caller, the fetcher thread, or whoever holds its lock; the struct says it field by field.
  * It lives until the last of its references is gone: the caller's, the fetcher's while it is active, the queue's while it is queued. */
@@ -60,6 +61,7 @@ struct xfer {
 	atomic_uint futex;         /* counts wake-ups: a futex of our own costs one system call less than a condition variable */
 	int64_t body_length;       /* set by begin, then only read */
 	int64_t read_ms, begun, total_ms, low_speed, low_ms;
+	struct destinations to;
 	size_t limit;
 	bool idempotent, internal, bodyless_method;
 	bool own_connection;       /* nobody's before, nobody's after */
@@ -72,6 +74,7 @@ struct xfer {
 	bool te, te_chunked, bad_length, bad_coding, bad_blank, bodyless;
 	int64_t cl;
 	unsigned interims;
+	const char *denied;        /* an address that the name has is closed for this client: by this setting */
 	int fail;                  /* why a callback gave up, and in words: libcurl overwrites problem afterwards */
 	const char *why;
 	int64_t stretch_at;        /* when the stretch began over which the speed is looked at; 0: not yet */
@@ -170,3 +173,7 @@ size_t head_length(struct str text);
 /* httpc_connect.c */
 bool httpc_exhausted(int e);                       /* errno of a socket that could not be made: is it we who have too much? */
 void trust_init(struct httpc *);
+
+/* httpc_staple.c */
+#define SECURITY_LEVEL 2 /* OpenSSL's: no RSA below 2048 bits, no curve below 224, no SHA-1 in a signature */
+void trust_demands(struct httpc *, SSL_CTX *, struct xfer *);

@@ -56,10 +56,24 @@ socket_cb(CURL *easy, curl_socket_t fd, int what, void *arg, void *sockp)
 	return 0;
 }
 
+const char *
+httpc_destination_problem(const char *setting)
+{
+	return setting[2] == 'l' ? "it is this machine's own address, which is for its own clients (--loopback-from)" :
+		"its address is among those that this proxy does not go to (--deny-destinations)";
+}
+
+/* The address is what the resolver gave for this very connection: whatever the name says the next time, this is where it goes. One that is
+ * closed counts as one that does not answer; libcurl tries the others. */
 static curl_socket_t
 open_cb(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
 {
 	struct xfer *x = arg;
+	const char *no = x->e->via_proxy ? NULL : destination_refused_sockaddr(&x->to, &a->addr); /* else it is the parent's address */
+	if (no) {
+		x->denied = no;
+		return CURL_SOCKET_BAD;
+	}
 	int fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
 	if (fd >= 0) {
 		*sock_of(x->e, fd) = (struct sock){ .ours = true };
@@ -179,6 +193,10 @@ error_of(struct xfer *x, CURLcode c)
 {
 	if (x->fail)
 		return x->fail;
+	if (x->denied && !x->connected && c == CURLE_COULDNT_CONNECT) {
+		x->why = httpc_destination_problem(x->denied);
+		return -ERR_DESTINATION;
+	}
 	switch (c) {
 	case CURLE_OK:
 		if (!x->final)
@@ -492,9 +510,11 @@ fetcher_main(void *arg)
 static CURLcode
 ssl_ctx_cb(CURL *easy, void *ctx, void *arg)
 {
-	struct httpc *e = arg;
+	struct xfer *x = arg;
+	struct httpc *e = x->e;
 	/* One store for all connections: reading the system's certificates for each one takes longer than its handshake. */
 	SSL_CTX_set1_cert_store(ctx, e->store);
+	trust_demands(e, ctx, x);
 	return CURLE_OK;
 }
 
@@ -518,8 +538,7 @@ connection_options(struct httpc *e, CURL *c)
 	curl_easy_setopt(c, CURLOPT_TCP_NODELAY, 1L);
 	curl_easy_setopt(c, CURLOPT_CAINFO, NULL);
 	curl_easy_setopt(c, CURLOPT_CAPATH, NULL);
-	curl_easy_setopt(c, CURLOPT_SSL_CTX_FUNCTION, ssl_ctx_cb);
-	curl_easy_setopt(c, CURLOPT_SSL_CTX_DATA, e);
+	curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, e->o.tls_skip_verify ? 0L : 1L);
 	curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, e->o.tls_skip_verify ? 0L : 2L);
 	curl_easy_setopt(c, CURLOPT_HTTP_VERSION, e->o.http2 ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
@@ -534,6 +553,8 @@ fetcher_easy(struct httpc *e, struct xfer *x)
 	connection_options(e, c);
 	curl_easy_setopt(c, CURLOPT_OPENSOCKETDATA, x);
 	curl_easy_setopt(c, CURLOPT_PRIVATE, x);
+	curl_easy_setopt(c, CURLOPT_SSL_CTX_FUNCTION, ssl_ctx_cb);
+	curl_easy_setopt(c, CURLOPT_SSL_CTX_DATA, x);
 	curl_easy_setopt(c, CURLOPT_ERRORBUFFER, x->problem);
 	curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, xfer_header_cb);
 	curl_easy_setopt(c, CURLOPT_HEADERDATA, x);

@@ -11,6 +11,7 @@
 
 struct str_list { const char **v; unsigned n; };
 struct range_list { struct netrange *v; struct str_list text; unsigned n; };
+struct port_list { struct { unsigned first, last; } *v; struct str_list text; unsigned n; };
 
 enum setting_mode { MODE_REGULAR };
 enum setting_strategy { STRATEGY_LAZY, STRATEGY_EAGER };
@@ -31,6 +32,7 @@ struct settings {
 #define SETTING_TYPE_list struct str_list
 #define SETTING_TYPE_names struct str_list /* in lower case: host names, header fields */
 #define SETTING_TYPE_ranges struct range_list /* addresses and networks */
+#define SETTING_TYPE_ports struct port_list
 #define SETTING_TYPE_mode enum setting_mode
 #define SETTING_TYPE_strategy enum setting_strategy
 #define SETTING_TYPE_cachestatus enum setting_cachestatus

@@ -375,6 +375,37 @@ print_ranges(const struct row *r, const void *value, struct arena *a)
 }
 const struct type settings_type_ranges = { .word = "A,B,...", .is_list = true, .parse = parse_ranges, .print = print_ranges };
 
+static const char *
+parse_ports(const struct row *r, const char *text, void *value, struct arena *a)
+{
+	struct str_list list;
+	const char *wrong = parse_list(r, text, &list, a);
+	if (wrong)
+		return wrong;
+	struct port_list ports = { arena_alloc(a, (list.n + 1) * sizeof *ports.v), list, list.n };
+	for (unsigned i = 0; i < list.n; i++) {
+		struct str last = str_c(list.v[i]), first = str_trim(str_cut(&last, '-'));
+		uint64_t from, to;
+		bool good = str_u64(first, 65535, &from);
+		to = from;
+		if (good && last.p)
+			good = str_u64(str_trim(last), 65535, &to);
+		if (!good || from == 0 || to < from)
+			return arena_printf(a, "must be ports and ranges of them such as 443, 8000-8999; %s is none", list.v[i]).p;
+		ports.v[i].first = (unsigned)from;
+		ports.v[i].last = (unsigned)to;
+	}
+	*(struct port_list *)value = ports;
+	return NULL;
+}
+
+static const char *
+print_ports(const struct row *r, const void *value, struct arena *a)
+{
+	return print_list(r, &((const struct port_list *)value)->text, a);
+}
+const struct type settings_type_ports = { .word = "A,B-C,...", .is_list = true, .from_int = true, .parse = parse_ports, .print = print_ports };
+
 /* What the texts around a value need to know. */
 
 const char *

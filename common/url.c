@@ -71,6 +71,8 @@ ends_in_number(struct str host)
 	return i == last.n;
 }
 
+/* Nothing percent-encoded: RFC 3986 3.2.2 would let it stand, but no name in DNS needs it, and libcurl decodes what keys, certificates and our own
+ * rules see as it was sent. */
 static bool
 is_reg_name(struct str host)
 {
@@ -78,10 +80,7 @@ is_reg_name(struct str host)
 		return false;
 	for (size_t i = 0; i < host.n; i++) {
 		char c = host.p[i];
-		if (c == '%') {
-			if (i + 2 >= host.n || !is_hex(host.p[i + 1]) || !is_hex(host.p[i + 2]))
-				return false;
-		} else if (!host_byte[(unsigned char)c]) {
+		if (!host_byte[(unsigned char)c]) {
 			return false;
 		} else if (c == '.' && (i == 0 || host.p[i - 1] == '.')) {
 			return false; /* an empty label is no name, and hosts stand in document ids: never ".." */

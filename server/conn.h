@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <openssl/ssl.h>
 #include "../common/arena.h"
+#include "auth.h"
 #include "http1.h"
 #include "pool.h"
 #include "scoreboard.h"
@@ -30,6 +31,7 @@ struct conn {
 	SSL *ssl;                        /* NULL: plain */
 	struct http1_tunnel tunnel;      /* after CONNECT; scheme "" before it is known */
 	bool in_tunnel, resumed;
+	struct auth_pass pass;           /* who opened the tunnel, when that is asked */
 	char *in;                        /* what was read and not yet used; NULL when empty */
 	size_t in_off, in_n, in_cap, scanned;
 	struct arena arena;              /* as long as the connection: the tunnel's host */

@@ -5,6 +5,7 @@
 #include "../common/log.h"
 #include "../policy/key.h"
 #include "failover.h"
+#include "gate.h"
 #include "heritage.h"
 #include "worker.h"
 
@@ -264,7 +265,8 @@ static void ask_origin(struct fetching *f)
 		if (ask->if_range.p != NULL)
 			headers_add(&h, STR("If-Range"), ask->if_range);
 	}
-	struct httpc_request hr = { .method = ask->request->method_name, .url = ask->request->url.text, .headers = &h, .body_length = -1 };
+	struct httpc_request hr = { .method = ask->request->method_name, .url = ask->request->url.text, .headers = &h, .body_length = -1,
+	                            .to = gate_destinations(&ask->request->client) };
 	plan_limits(ask->plan, &hr);
 	f->begun = clock_mono();
 	f->begin_err = httpc_begin(ask->worker->httpc, &hr, &f->xfer);
@@ -454,7 +456,7 @@ static void failed(struct fetching *f, int err)
 	f->got.err = err;
 	if (!f->refused)
 		origin_failed(&f->ask.request->url, err, f->got.problem, f->probe);
-	f->got.outcome = judge_failure(&opt, f->ask.plan, f->ask.request, f->ask.stored, clock_wall());
+	f->got.outcome = err == -ERR_DESTINATION ? OUTCOME_RELAY : judge_failure(&opt, f->ask.plan, f->ask.request, f->ask.stored, clock_wall());
 	release(&f->fill, err, 0); /* the crowd fails with us, each by its own policy */
 	object_close(&f->part);
 }

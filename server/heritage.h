@@ -49,6 +49,7 @@ struct heritage {
 	char hostname[256], via[360]; /* "1.1 host (passsage/1.0.0)" */
 	char via_name[300];           /* received-by of our own Via, by which loops are seen */
 	struct ruleset *rules;        /* as the policy file was when it was last good; a worker makes its own at SIGHUP */
+	struct htpasswd *users;       /* likewise of the file of users; NULL: nobody must say who he is */
 	struct shared shared;
 };
 extern struct heritage heritage; /* written by the master before it forks */

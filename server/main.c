@@ -4,6 +4,8 @@
 #include "../common/log.h"
 #include "../common/settings.h"
 #include "cmd.h"
+#include "gate.h"
+#include "htpasswd.h"
 #include "master.h"
 #include "policyfile.h"
 #include "worker.h"
@@ -15,6 +17,11 @@ static void check_rules(void)
 	if (rules == NULL)
 		die(EX_USAGE, "%s", problem);
 	ruleset_free(&rules);
+	char wrong[HTPASSWD_PROBLEM];
+	struct htpasswd *users = gate_users(wrong);
+	if (*wrong != 0)
+		die(EX_USAGE, "%s", wrong);
+	htpasswd_free(&users);
 }
 
 int main(int argc, char **argv)

@@ -19,6 +19,8 @@
 #include "../common/fd.h"
 #include "../common/log.h"
 #include "../es/metadata.h"
+#include "gate.h"
+#include "htpasswd.h"
 #include "heritage.h"
 #include "listen.h"
 #include "policyfile.h"
@@ -509,12 +511,25 @@ static void reload_rules(void)
 	heritage.rules = rs;
 }
 
+static void reload_users(void)
+{
+	char problem[HTPASSWD_PROBLEM];
+	struct htpasswd *users = gate_users(problem);
+	if (*problem != 0) {
+		log_error("%s; the old users stay in force", problem);
+		return;
+	}
+	htpasswd_free(&heritage.users);
+	heritage.users = users;
+}
+
 static void reload(void)
 {
 	if (settings_reload() < 0)
 		return; /* it said why; the old settings stay in force */
 	log_open(conf()->log_file);
 	reload_rules();
+	reload_users();
 	for (unsigned i = 0; i < children_n; i++)
 		if (children[i].pid > 0 && children[i].kind == PROC_certgen && *conf()->log_file) {
 			children[i].told = true;
@@ -611,6 +626,9 @@ int master_run(void)
 	char problem[RULE_PROBLEM];
 	if ((heritage.rules = rules_read(problem)) == NULL)
 		die(EX_USAGE, "%s", problem);
+	char wrong[HTPASSWD_PROBLEM];
+	if ((heritage.users = gate_users(wrong)) == NULL && *wrong != 0)
+		die(EX_USAGE, "%s", wrong);
 	make_folders(become);
 	lock_state();
 	prepare_ca();

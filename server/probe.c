@@ -25,7 +25,8 @@ static int ask(struct probe *p, const struct url *u, struct arena *a, char probl
 	headers_add(&h, STR("User-Agent"), STR("passsage (is it back?)"));
 	headers_add(&h, STR("Via"), str_c(heritage.via));
 	const struct httpc_request hr = { .method = STR("HEAD"), .url = u->text, .headers = &h, .body_length = -1, .connect_timeout_ms = PROBE_MS,
-	                                  .read_timeout_ms = PROBE_MS, .total_timeout_ms = 2 * PROBE_MS, .fresh_connection = true, .internal = true };
+	                                  .read_timeout_ms = PROBE_MS, .total_timeout_ms = 2 * PROBE_MS, .fresh_connection = true, .internal = true,
+	                                  .to = { &conf()->deny_destinations, true } }; /* nobody asks, so it is this machine that does */
 	int r = httpc_begin(p->worker->httpc, &hr, &x);
 	if (r < 0)
 		return r;

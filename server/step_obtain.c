@@ -204,7 +204,7 @@ static enum req_step join(struct request *r, struct fill **fill, bool *alone)
 			request_variant(r, grown_vary);
 		return STEP_MAX;
 	}
-	if (e == -ERR_AGAIN || e == -ERR_FILL_FAILED || e == -ERR_GONE)
+	if (e == -ERR_AGAIN || e == -ERR_FILL_FAILED || e == -ERR_GONE || e == -ERR_DESTINATION) /* the last: closed for that client, but for us? */
 		return STEP_MAX;
 	return failed_for_us(r, e, err_text(e));
 }

@@ -6,6 +6,7 @@
 #include "../policy/key.h"
 #include "failover.h"
 #include "fetch.h"
+#include "gate.h"
 #include "purge.h"
 #include "request.h"
 #include "worker.h"
@@ -145,7 +146,7 @@ static int begin(struct request *r)
 	upstream_headers(&r->http, &h);
 	const int64_t length = r->framing.body == BODY_CHUNKED ? -2 : r->framing.length; /* of all of it, also when it is sent again */
 	struct httpc_request hr = { .method = r->http.method_name, .url = r->http.url.text, .headers = &h, .expect_continue = r->framing.expect_continue,
-	                            .body_length = length };
+	                            .body_length = length, .to = gate_destinations(&r->http.client) };
 	plan_limits(&r->plan, &hr);
 	return httpc_begin(r->worker->httpc, &hr, &r->xfer);
 }

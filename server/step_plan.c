@@ -32,11 +32,34 @@ void request_normalize(struct request *r)
 		headers_set(&r->http.headers, STR("Accept-Encoding"), normal);
 }
 
+/* Fields by which a reverse proxy tells the server behind it what was asked of it: many a server believes them from anybody, and says in
+ * its answer what they said, or answers for another URL. Our clients have no use for them; what comes of such a request is theirs alone.
+ * (X-Forwarded-For and "for=" are none of these: every chained proxy adds them.) */
+static bool asks_for_another(const struct headers *h)
+{
+	static const struct str names[] = {
+		{ "X-Forwarded-Host", 16 }, { "X-Forwarded-Server", 18 }, { "X-Forwarded-Scheme", 18 }, { "X-Forwarded-Proto", 17 }, { "X-Forwarded-Port", 16 },
+		{ "X-Forwarded-Prefix", 18 }, { "X-Forwarded-Path", 16 }, { "X-Forwarded-Uri", 15 }, { "X-Host", 6 }, { "X-Original-Host", 15 }, { "X-Original-URL", 14 },
+		{ "X-Rewrite-URL", 13 }, { "X-HTTP-Method-Override", 22 }, { "X-HTTP-Method", 13 }, { "X-Method-Override", 17 }, { "X-HTTP-Host-Override", 20 },
+		{ "X-Backend-Host", 14 },
+	};
+	for (unsigned i = 0; i < h->n; i++) {
+		const struct field *f = &h->v[i];
+		if (f->name.n < 6 || ((f->name.p[0] | 0x20) != 'x' && (f->name.p[0] | 0x20) != 'f'))
+			continue;
+		if (str_caseeq(f->name, STR("Forwarded")) && (str_casehas(f->value, STR("host=")) || str_casehas(f->value, STR("proto="))))
+			return true;
+		for (unsigned j = 0; j < sizeof names / sizeof *names; j++)
+			if (f->name.n == names[j].n && str_caseeq(f->name, names[j]))
+				return true;
+	}
+	return false;
+}
+
 enum req_step step_plan(struct request *r)
 {
 	if (!r->framing.upgrade) /* the key, the variant and the origin see the same fields: what Connection names is not sent, so it must not select */
 		headers_strip_hop_by_hop(&r->http.headers);
-	conn_client(r->conn, &r->http.client);
 	request_plan(r, atomic_load(&r->worker->rules));
 	if (r->framing.upgrade && worth_upgrading(r)) {
 		r->reason = REASON_upgrade;
@@ -44,7 +67,7 @@ enum req_step step_plan(struct request *r)
 	}
 	r->judgement = judge_request(&r->plan, &r->http);
 	r->reason = r->own_bucket ? REASON_no_cache_s3_request : r->judgement.reason;
-	if (r->judgement.verdict == VERDICT_PASS || r->body_left != 0) /* a GET with a body means something that no key knows */
+	if (r->judgement.verdict == VERDICT_PASS || asks_for_another(&r->http.headers) || r->body_left != 0) /* a GET with a body means something that no key knows */
 		return STEP_pass;
 	request_normalize(r);
 	return STEP_lookup;

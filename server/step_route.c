@@ -2,6 +2,7 @@
 #include "../common/err.h"
 #include "../common/log.h"
 #include "../common/netrange.h"
+#include "gate.h"
 #include "onboard.h"
 #include "purge.h"
 #include "request.h"
@@ -120,6 +121,8 @@ static enum req_step answer_as_last_hop(struct request *r)
 
 enum req_step step_route(struct request *r)
 {
+	if (gate_refuses(r))
+		return STEP_deliver;
 	if (r->target == TARGET_AUTHORITY) {
 		if (r->conn->in_tunnel) {
 			request_error(r, -ERR_BAD_REQUEST, "CONNECT inside a tunnel");

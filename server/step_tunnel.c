@@ -10,6 +10,7 @@
 #include "../common/log.h"
 #include "failover.h"
 #include "fetch.h"
+#include "gate.h"
 #include "passthrough.h"
 #include "request.h"
 #include "upgrade.h"
@@ -85,7 +86,8 @@ static int connect_origin(struct request *r, bool tls, int64_t ms, struct origin
 	*o = (struct origin){ .fd = -1 };
 	problem[0] = 0;
 	pool_blocking(r->worker->pool);
-	return httpc_connect(r->worker->httpc, r->http.url.host, r->http.url.port, tls, ms > 0 ? clock_mono() + ms : NEVER, &o->fd, &o->ssl, problem);
+	const struct destinations to = gate_destinations(&r->http.client);
+	return httpc_connect(r->worker->httpc, &to, r->http.url.host, r->http.url.port, tls, ms > 0 ? clock_mono() + ms : NEVER, &o->fd, &o->ssl, problem);
 }
 
 static enum req_step blind(struct request *r)

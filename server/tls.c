@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include "../common/clock.h"
 #include "../common/err.h"
+#include "../common/hash.h"
 #include "../common/log.h"
 #include "conn.h"
 #include "heritage.h"
@@ -148,6 +149,22 @@ static int cert_cb(SSL *ssl, void *arg)
 	return r < 0 ? 0 : 1;
 }
 
+/* A session belongs to the name that its certificate was for: one that comes for another is not resumed (RFC 6066 3; OpenSSL does not look). */
+static int hello_cb(SSL *ssl, int *alert, void *arg)
+{
+	const struct conn *c = SSL_get_app_data(ssl);
+	const unsigned char *sni;
+	size_t n;
+	uint8_t context[SHA256_RAW];
+	if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &sni, &n) != 1) {
+		sni = (const unsigned char *)c->tunnel.host.p;
+		n = c->tunnel.host.n;
+	}
+	sha256_raw(sni, n, context);
+	_Static_assert(sizeof context <= SSL_MAX_SID_CTX_LENGTH, "a session's context");
+	return SSL_set_session_id_context(ssl, context, sizeof context) == 1 ? SSL_CLIENT_HELLO_SUCCESS : SSL_CLIENT_HELLO_ERROR;
+}
+
 static int alpn_cb(SSL *ssl, const unsigned char **out, unsigned char *outlen, const unsigned char *in, unsigned inlen, void *arg)
 {
 	static const unsigned char ours[] = "\x08http/1.1\x08http/1.0";
@@ -164,14 +181,14 @@ SSL_CTX *tls_context(struct worker *w)
 	if (ctx == NULL || ticket_cipher == NULL)
 		die(71, "OpenSSL cannot make a server context");
 	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+	SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20"); /* of TLS 1.2: every client that speaks it has one (RFC 9325 4.2); our keys are ECDSA */
 	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
 	                             SSL_OP_PRIORITIZE_CHACHA);
 	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_read_ahead(ctx, 1);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets only: nothing to share, nothing to bound */
 	SSL_CTX_set_num_tickets(ctx, 1);
-	static const unsigned char context[] = "passsage";
-	SSL_CTX_set_session_id_context(ctx, context, sizeof context - 1);
+	SSL_CTX_set_client_hello_cb(ctx, hello_cb, NULL);
 	SSL_CTX_set_timeout(ctx, (long)(conf()->ticket_rotate_ms / 1000 * 2));
 	SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, ticket_cb);
 	SSL_CTX_set_cert_cb(ctx, cert_cb, NULL);

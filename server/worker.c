@@ -12,6 +12,7 @@
 #include "../common/err.h"
 #include "../common/fd.h"
 #include "../common/log.h"
+#include "gate.h"
 #include "master.h"
 #include "policyfile.h"
 #include "probe.h"
@@ -97,6 +98,7 @@ static void reload(struct worker *w)
 	log_open(conf()->log_file);
 	access_open(conf()->access_log_file);
 	rules_load(w);
+	gate_reload(w);
 }
 
 static void drain_begin(struct worker *w)
@@ -252,6 +254,8 @@ int worker_main(unsigned index)
 	access_open(s->access_log_file);
 	open_stores(w);
 	w->rules = heritage.rules;
+	w->auth = auth_new();
+	auth_use(w->auth, heritage.users);
 	const struct httpc_options ho = { .ca_file = *s->upstream_ca ? s->upstream_ca : NULL, .max_connections = (long)s->upstream_max,
 	                                  .max_per_host = (long)s->upstream_host_max, .idle_ms = UPSTREAM_IDLE_MS,
 	                                  .tls_skip_verify = s->tls_skip_verify, .http2 = s->upstream_http2 };

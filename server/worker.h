@@ -30,6 +30,7 @@ struct worker {
 	struct refill *refill;           /* NULL: the same */
 	struct certgen_client *certgen;
 	struct tunnels *tunnels;
+	struct auth *auth;
 	struct ruleset *_Atomic rules;   /* replaced by SIGHUP, when they have changed; old ones are kept, for a request may still hold one */
 	struct conn *conns;              /* the first LISTEN_MAX are the listening sockets */
 	unsigned conns_n;

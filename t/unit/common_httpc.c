@@ -22,6 +22,7 @@
 enum then { KEEP, CLOSE, RESET, HOLD };
 
 /* What the origin answers to a GET of path, what it does then, and what the caller must see. */
+static const struct destinations anywhere = { NULL, false };
 static const struct script {
 	const char *promise, *path, *reply;
 	enum then then;
@@ -889,7 +890,7 @@ test_exhausted(void)
 	int began = httpc_begin(engine, &q, &x);
 	if (began == 0)
 		take_reply(&x, &o);
-	int dialled = httpc_connect(engine, STR("127.0.0.1"), 9, false, clock_mono() + 2000, &fd, &ssl, problem);
+	int dialled = httpc_connect(engine, &anywhere, STR("127.0.0.1"), 9, false, clock_mono() + 2000, &fd, &ssl, problem);
 	setrlimit(RLIMIT_NOFILE, &all);
 	is_int(began == 0 ? o.r : began, -ERR_BUSY, "without a descriptor it is not the origin that cannot be connected to: %s", o.problem);
 	is_int(dialled, -ERR_BUSY, "… for tunnels neither: %s", problem);
@@ -960,7 +961,7 @@ test_tls(void)
 		arena_fini(&o.a);
 		struct ssl_st *ssl;
 		char problem[256];
-		int r = httpc_connect(e, str_c(rows[i].host), origin.port, true, clock_mono() + 3000, &fd, &ssl, problem);
+		int r = httpc_connect(e, &anywhere, str_c(rows[i].host), origin.port, true, clock_mono() + 3000, &fd, &ssl, problem);
 		ok(r == rows[i].want && strstr(problem, rows[i].words), "the same by httpc_connect: %s", problem);
 		if (r == 0) {
 			SSL_free(ssl);
@@ -1006,11 +1007,11 @@ test_tls(void)
 		is_int(o.r, -ERR_ORIGIN_CONNECT, "a handshake that never ends is cut by the time to connect");
 		arena_fini(&o.a);
 	}
-	is_int(httpc_connect(e, STR("127.0.0.1"), port, true, clock_mono() + 200, &fd, &ssl, problem), -ERR_ORIGIN_CONNECT, "by httpc_connect too");
+	is_int(httpc_connect(e, &anywhere, STR("127.0.0.1"), port, true, clock_mono() + 200, &fd, &ssl, problem), -ERR_ORIGIN_CONNECT, "by httpc_connect too");
 	close(listener);
-	is_int(httpc_connect(e, STR("127.0.0.1"), port, false, clock_mono() + 200, &fd, NULL, problem), -ERR_ORIGIN_CONNECT, "nobody listens: %s", problem);
-	is_int(httpc_connect(e, STR("no-such-name.invalid"), port, false, clock_mono() + 5000, &fd, NULL, problem), -ERR_ORIGIN_RESOLVE, "no such name: %s", problem);
-	is_int(httpc_connect(e, STR("localhost"), origin.port, false, clock_mono() + 2000, &fd, NULL, problem), 0, "localhost by either family");
+	is_int(httpc_connect(e, &anywhere, STR("127.0.0.1"), port, false, clock_mono() + 200, &fd, NULL, problem), -ERR_ORIGIN_CONNECT, "nobody listens: %s", problem);
+	is_int(httpc_connect(e, &anywhere, STR("no-such-name.invalid"), port, false, clock_mono() + 5000, &fd, NULL, problem), -ERR_ORIGIN_RESOLVE, "no such name: %s", problem);
+	is_int(httpc_connect(e, &anywhere, STR("localhost"), origin.port, false, clock_mono() + 2000, &fd, NULL, problem), 0, "localhost by either family");
 	fd_close(&fd);
 	snprintf(url, sizeof url, "https://127.0.0.1:%u/length", origin.port);
 	q.connect_timeout_ms = 3000;
