@@ -4,18 +4,18 @@
 #include "../../policy/s3host.h"
 
 static const struct { const char *endpoint, *bucket, *region, *host; unsigned port; } hosts[] = {
-	{ "", "b", "eu-1", "b.s3.eu-1.amazonaws.com" },
-	{ NULL, "My-Bucket", "eu-1", "my-bucket.s3.eu-1.amazonaws.com" },
+	{ "", "b", "eu-1", "b.s3.eu-1.amazonaws.com", 0 },
+	{ NULL, "My-Bucket", "eu-1", "my-bucket.s3.eu-1.amazonaws.com", 0 },
 	{ "https://S3.Example.com", "b", "eu-1", "s3.example.com", 443 },
 	{ "http://localhost:4566/", "b", "", "localhost", 4566 },
 	{ "http://localhost", "b", "", "localhost", 80 },
 	{ "s3.example.com", "b", "", "s3.example.com", 0 },
 	{ "s3.example.com:9000", "b", "", "s3.example.com", 9000 },
 	{ "http://[::1]:9000", "b", "", "::1", 9000 },
-	{ "http://", "b", "eu-1", "" }, /* an endpoint that names no host is not replaced by a guess */
-	{ "", "", "eu-1", "" },
-	{ "", "b", "", "" },
-	{ NULL, NULL, NULL, "" },
+	{ "http://", "b", "eu-1", "", 0 }, /* an endpoint that names no host is not replaced by a guess */
+	{ "", "", "eu-1", "", 0 },
+	{ "", "b", "", "", 0 },
+	{ NULL, NULL, NULL, "", 0 },
 };
 static const struct { struct s3host s3; const char *url; bool is; } requests[] = {
 	{ { "s3.example.com", 0 }, "https://s3.example.com/b/key", true },
