@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "counters.h"
+#include "hash.h"
 #include "log.h"
 
 /* ---- what both sides use */
@@ -452,6 +453,8 @@ httpc_begin(struct httpc *e, const struct httpc_request *q, struct xfer **out)
 		x->await_continue = body && q->expect_continue;
 		x->idempotent = http_method_idempotent(http_method(q->method));
 		x->internal = q->internal;
+		x->bulk = q->bulk;
+		x->origin_hash = hash64(origin.p, origin.n);
 		x->read_ms = q->read_timeout_ms;
 		x->total_ms = q->total_timeout_ms;
 		x->low_speed = q->low_speed;

@@ -16,7 +16,8 @@ struct xfer;   /* one transfer, owned by the caller until httpc_end */
 struct httpc_options {
 	const char *ca_file;      /* trusted beside the system's store; NULL or "": none */
 	long max_connections;     /* all together; requests beyond it wait */
-	long max_per_host;
+	long max_per_host;        /* scheme and authority */
+	bool fair_share;          /* an origin has no more connections than are still free: none can keep the others out */
 	int64_t idle_ms;          /* an idle connection is closed after it (within a few seconds) */
 	bool tls_skip_verify;
 	bool http2;               /* offered to https servers */
@@ -43,6 +44,7 @@ struct httpc_request {
 	bool fresh_connection;          /* do not reuse a pooled one (retry after a stale one) */
 	bool http1;                     /* HTTP/1.1 though the server has HTTP/2: a connection for it alone while it lasts */
 	struct destinations to;         /* addresses that it may go to: -ERR_DESTINATION; all zero: to any */
+	bool bulk;                      /* a part of a large download: others go first, and half of an origin's connections are theirs alone */
 	bool internal;                  /* to S3 or Elasticsearch: not counted as traffic with origins */
 };
 #define HTTPC_BUFFER (256 * 1024)   /* enough for one round trip of 20 ms at 100 Mbit/s */

@@ -1,6 +1,6 @@
 /* httpc_impl.h - what the files of httpc share: httpc.c is the callers' side, httpc_head.c its parser; httpc_loop.c the fetcher
- * thread, httpc_callbacks.c what libcurl calls there; httpc_connect.c trust, and connections outside the pool, httpc_staple.c
- * revoked certificates. Nobody else includes this.
+ * thread, httpc_callbacks.c what libcurl calls there, httpc_turns.c who waits there; httpc_connect.c trust, and connections outside
+ * the pool, httpc_staple.c revoked certificates. Nobody else includes this.
  *
  * Who may touch what of a transfer: its caller, the fetcher thread, or whoever holds its lock; the struct says it field by field.
  * It lives until the last of its references is gone: the caller's, the fetcher's while it is active, the queue's while it is queued. */
@@ -65,10 +65,15 @@ struct xfer {
 	size_t limit;
 	bool idempotent, internal, bodyless_method;
 	bool own_connection;       /* nobody's before, nobody's after */
+	bool bulk;
+	uint64_t origin_hash;      /* scheme and authority */
 
 	/* the fetcher's alone */
 	struct xfer *prev, *next;  /* active ones */
 	struct xfer *dnext;        /* dirty ones: callers to be woken */
+	struct turns_origin *turn; /* httpc_turns.c */
+	struct xfer *wprev, *wnext;
+	bool waits;                /* for a connection: libcurl does not have it yet */
 	bool active, dirty, connected, recv_held, send_held, go_on;
 	bool no_socket;            /* our descriptors or memory were used up: no fault of the origin's */
 	bool te, te_chunked, bad_length, bad_coding, bad_blank, bodyless;
@@ -105,6 +110,16 @@ struct sock {
 	bool ours;          /* opened by us, so that we see it closed: it can stay in epoll between requests */
 };
 
+/* httpc_turns.c */
+#define TURNS_BUCKETS 256
+struct turns_origin;
+struct turns {
+	long in_use, waiting;
+	bool freed;                 /* since all were looked at */
+	struct turns_origin *next;  /* of those that somebody waits for: its turn */
+	struct turns_origin *buckets[TURNS_BUCKETS];
+};
+
 struct httpc {
 	atomic_uint refs;           /* the owner and each transfer */
 	struct httpc_options o;     /* with strings of our own */
@@ -134,6 +149,7 @@ struct httpc {
 	struct xfer *active, *dirty;
 	int64_t now, curl_at, sweep_at, reap_at;
 	CURL *reaper;
+	struct turns turns;
 	bool reaping;
 };
 
@@ -153,6 +169,13 @@ void *fetcher_main(void *);
 void fetcher_fini(struct httpc *);                 /* after the thread has ended */
 
 void fetcher_sweep_by(struct httpc *, int64_t at); /* there is a timeout to be looked at then */
+
+/* httpc_turns.c, on the fetcher thread */
+int turn_take(struct httpc *, struct xfer *);      /* 1: it may go; 0: it waits; -ERR_BUSY: too many wait */
+void turn_give(struct httpc *, struct xfer *);     /* it has ended, or waits no more */
+void turn_http2(struct httpc *, struct xfer *, bool http2); /* what its origin has spoken */
+struct xfer *turn_next(struct httpc *);            /* one that waited, and may go now; NULL: none */
+void turns_fini(struct httpc *);
 
 /* httpc_callbacks.c, on the fetcher thread */
 void xfer_alive(struct xfer *);                    /* a sign of life */

@@ -149,7 +149,9 @@ list_remove(struct httpc *e, struct xfer *x)
 static void
 finish(struct httpc *e, struct xfer *x, int err)
 {
-	curl_multi_remove_handle(e->multi, x->easy);
+	if (!x->waits)
+		curl_multi_remove_handle(e->multi, x->easy);
+	turn_give(e, x);
 	list_remove(e, x);
 	if (!x->internal) {
 		count_add(COUNT_bytes_received, x->received);
@@ -166,7 +168,7 @@ finish(struct httpc *e, struct xfer *x, int err)
 	xfer_dirty(x);
 }
 
-/* A transfer that waits for its turn (max_per_host) has no bound by libcurl. This is later than libcurl's for a connection. */
+/* A transfer that waits for its turn has no bound by libcurl. This is later than libcurl's for a connection. */
 static int64_t
 connected_by(const struct xfer *x)
 {
@@ -174,18 +176,39 @@ connected_by(const struct xfer *x)
 }
 
 static void
+go(struct httpc *e, struct xfer *x)
+{
+	if (curl_multi_add_handle(e->multi, x->easy) != CURLM_OK) {
+		xfer_give_up(x, -ERR_NO_MEMORY, "libcurl does not take the transfer");
+		finish(e, x, -ERR_NO_MEMORY);
+	}
+}
+
+static void
 begin(struct httpc *e, struct xfer *x)
 {
+	int r;
 	atomic_fetch_add(&x->refs, 1); /* the fetcher's */
 	list_insert(e, x);
 	x->begun = x->last = e->now;
 	fetcher_sweep_by(e, connected_by(x));
 	if (x->total_ms > 0)
 		fetcher_sweep_by(e, x->begun + x->total_ms);
-	if (curl_multi_add_handle(e->multi, x->easy) != CURLM_OK) {
-		xfer_give_up(x, -ERR_NO_MEMORY, "libcurl does not take the transfer");
-		finish(e, x, -ERR_NO_MEMORY);
+	if ((r = turn_take(e, x)) > 0) {
+		go(e, x);
+	} else if (r < 0) {
+		xfer_give_up(x, r, "too many requests wait for this origin");
+		finish(e, x, r);
 	}
+}
+
+/* Those that waited and may go now. */
+static void
+take_turns(struct httpc *e)
+{
+	struct xfer *x;
+	while ((x = turn_next(e)))
+		go(e, x);
 }
 
 static int
@@ -253,6 +276,11 @@ collect(struct httpc *e)
 		int err = error_of(x, c);
 		if (err < 0 && !x->problem[0])
 			snprintf(x->problem, sizeof x->problem, "%s", c == CURLE_OK ? err_text(err) : curl_easy_strerror(c));
+		if (e->o.http2 && err == 0) {
+			long version = 0;
+			curl_easy_getinfo(easy, CURLINFO_HTTP_VERSION, &version);
+			turn_http2(e, x, version >= CURL_HTTP_VERSION_2_0);
+		}
 		finish(e, x, err);
 	}
 }
@@ -465,6 +493,7 @@ fetcher_main(void *arg)
 			sweep(e);
 		if ((e->conns > 0 && e->reap_at <= e->now) || atomic_load(&e->kill_idle))
 			reap(e);
+		take_turns(e);
 		int timeout = nap(e);
 		if (timeout != 0) {
 			atomic_store(&e->sleeping, true);
@@ -613,7 +642,7 @@ fetcher_init(struct httpc *e)
 	curl_multi_setopt(e->multi, CURLMOPT_TIMERDATA, e);
 	curl_multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, e->o.max_connections);
 	curl_multi_setopt(e->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, e->o.max_connections);
-	curl_multi_setopt(e->multi, CURLMOPT_MAX_HOST_CONNECTIONS, e->o.max_per_host);
+	curl_multi_setopt(e->multi, CURLMOPT_MAX_HOST_CONNECTIONS, e->via_proxy ? 0L : e->o.max_per_host); /* the proxy is not the origin */
 	curl_multi_setopt(e->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
 	if ((e->reaper = curl_easy_init())) {
 		connection_options(e, e->reaper);
@@ -632,6 +661,7 @@ fetcher_fini(struct httpc *e)
 		curl_easy_cleanup(e->reaper);
 	}
 	curl_multi_cleanup(e->multi);
+	turns_fini(e);
 	close(e->ep);
 	free(e->socks);
 	e->socks = NULL;

@@ -135,7 +135,7 @@ evict_pass(const struct evict_options *o, struct evict_report *r, evict_gone_f *
 	static struct histogram ages; /* one thread: see evict.h; 20 KiB that are not for the stack */
 	struct walk w = { .now = clock_wall() / 1000, .ages = &ages };
 	struct statvfs fs;
-	uint64_t disk, size, limit, target, here = hash64(o->dir, strlen(o->dir)), grown, older = 0;
+	uint64_t disk, size, avail, used, limit, target, here = hash64(o->dir, strlen(o->dir)), grown, older = 0;
 	char data[CHUNKS_PATH];
 
 	memset(r, 0, sizeof *r);
@@ -143,9 +143,12 @@ evict_pass(const struct evict_options *o, struct evict_report *r, evict_gone_f *
 		return errno_err();
 	/* As df has it: of what unprivileged processes can use at all. Blocks that are reserved would else look like ours to free. */
 	disk = (uint64_t)(fs.f_blocks - fs.f_bfree) * fs.f_frsize;
-	size = disk + (uint64_t)fs.f_bavail * fs.f_frsize;
+	avail = (uint64_t)fs.f_bavail * fs.f_frsize;
+	size = disk + avail;
 	r->disk_percent = size > 0 ? (unsigned)(disk * 100.0 / size) : 0;
-	if (o->cache_size == 0) {
+	if (avail < o->min_free) {
+		/* it must be walked */
+	} else if (o->cache_size == 0) {
 		if (r->disk_percent < o->high)
 			return 0;
 	} else if (last.dir == here && clock_mono() - last.at < WALK_ANYHOW_MS) {
@@ -169,10 +172,13 @@ evict_pass(const struct evict_options *o, struct evict_report *r, evict_gone_f *
 	last.stored = o->stored;
 	limit = o->cache_size > 0 ? (uint64_t)(o->cache_size / 100.0 * o->high) : (uint64_t)(size / 100.0 * o->high);
 	target = o->cache_size > 0 ? (uint64_t)(o->cache_size / 100.0 * o->low) : (uint64_t)(size / 100.0 * o->low);
-	if ((o->cache_size > 0 ? w.bytes : disk) < limit)
+	used = o->cache_size > 0 ? w.bytes : disk;
+	if (used >= limit)
+		w.need = used - target + 1; /* below low, not at it */
+	if (avail < o->min_free && w.need < o->min_free + o->min_free / 10 - avail)
+		w.need = o->min_free + o->min_free / 10 - avail;
+	if (w.need == 0)
 		return 0;
-
-	w.need = (o->cache_size > 0 ? w.bytes : disk) - target + 1; /* below low, not at it */
 	for (w.cut = BUCKETS; w.cut > 0 && older < w.need; )
 		older += ages.bytes[--w.cut];
 	w.file = reap;
@@ -180,6 +186,7 @@ evict_pass(const struct evict_options *o, struct evict_report *r, evict_gone_f *
 	w.gone = gone;
 	w.arg = arg;
 	walk_dir(&w, AT_FDCWD, data, 4);
+	r->left = w.need;
 	last.store -= r->removed_bytes;
 	last.disk -= r->removed_bytes < last.disk ? r->removed_bytes : last.disk;
 	if (r->removed > 0)

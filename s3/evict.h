@@ -7,14 +7,16 @@ struct evict_options {
 	const char *dir;          /* <state>/store */
 	unsigned low, high;       /* percent of the disk */
 	uint64_t cache_size;      /* bytes; 0: only the disk's watermarks. low/high are then percent of this */
+	uint64_t min_free;        /* bytes that others on the disk want: with less it begins, too, and goes on to a tenth more. 0: none */
 	uint64_t stored;          /* bytes that all processes have stored so far (the counter); 0: not known, the disk's growth must do */
 };
 struct evict_report {
 	uint64_t bytes, files;    /* in the store, on disk, before removal; 0 when there was no need to walk it */
 	uint64_t removed, removed_bytes;
 	unsigned disk_percent;    /* as it was before */
+	uint64_t left;            /* bytes too many that could not go: no use to look again at once */
 };
-/* One pass: when at or above high, remove oldest (by atime, as chunks.h keeps it) until below low. A chunk with a second name (a live
+/* One pass: when at or above high, or with less than min_free, remove oldest (by atime, as chunks.h keeps it) until below low, and enough is free. A chunk with a second name (a live
  * fill's tmp file, the spool) is never removed. Calls gone (may be NULL) for each. 0, or -ERR_X when the store cannot be looked at.
  * One thread of one process: it remembers the last walk, to spare the next when not enough can have changed. */
 typedef void evict_gone_f(void *arg, const struct chunk_id *);

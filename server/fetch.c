@@ -32,6 +32,7 @@ struct job {
 	uint64_t taken, read_until; /* bytes: so many came; so many had come when somebody was last seen to read */
 	bool degraded;
 	uint64_t version;          /* fetch_ask's */
+	bool *store_full;          /* its answer's, while its head has not been sent; NULL from then on */
 };
 
 int64_t plan_connect_ms(const struct plan *p) { return p->connect_timeout_ms >= 0 ? p->connect_timeout_ms : conf()->connect_ms; }
@@ -105,6 +106,13 @@ static void store_failed(int err)
 		log_error("the store takes no more (%s): responses are served uncached until it does", err_text(err));
 }
 
+static void not_stored(struct job *j, int err)
+{
+	store_failed(err);
+	if (j->store_full != NULL)
+		*j->store_full = true;
+}
+
 /* What S3 is to get stands in the spool before anything refers to it: a crash in between leaves debris, never a document whose bytes nobody
  * sends. */
 static void commit(struct job *j)
@@ -112,7 +120,7 @@ static void commit(struct job *j)
 	struct meta *docs[2] = { &j->meta, &j->index };
 	int err = j->worker->spool != NULL ? spool_add(j->worker->spool, j->meta.manifest) : 0;
 	if (err < 0) {
-		store_failed(err);
+		not_stored(j, err);
 		fill_done(&j->fill);
 		job_free(j);
 		return;
@@ -149,7 +157,7 @@ static void body_complete(struct job *j)
 		return;
 	}
 	if (err < 0) { /* whole for those who read it, but not in the store */
-		store_failed(err);
+		not_stored(j, err);
 		fill_done(&j->fill);
 		job_free(j);
 		return;
@@ -171,7 +179,7 @@ static int append(struct job *j)
 {
 	int err = fill_append(j->fill, j->pending, j->pending_n);
 	if ((err == -ERR_FULL || err == -ERR_SYSTEM) && !j->degraded) {
-		store_failed(err);
+		not_stored(j, err);
 		j->degraded = true;
 		if ((err = fill_degrade(j->fill)) == 0)
 			return -ERR_AGAIN;
@@ -360,12 +368,16 @@ static int begin_storing(const struct fetch_ask *ask, struct fill **fill, struct
 	*fill = NULL;
 	*x = NULL;
 	out->reader = fill_reader(j->fill);
+	j->store_full = &out->store_full;
 	if (part != NULL && (r = append_part(j, part)) < 0) {
 		metadata_drop_seen_later(j->worker->metadata, ask->part);
 		body_failed(j, r);
 		return 0;
 	}
 	if (!body_run(j, 0)) {
+		j->store_full = NULL; /* the head goes out: what becomes of the body later is in the counters and in health */
+		if (j->taken == 0) /* not a byte has come: as it was with the last one */
+			out->store_full = atomic_load(&heritage.shared.state->store_bad);
 		j->item.run = job_run;
 		pool_submit(j->worker->pool, &j->item, POOL_JOB);
 	}

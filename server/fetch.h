@@ -34,6 +34,7 @@ struct fetched {
 	struct fill *reader;                  /* STORE: the caller's */
 	struct xfer *xfer;                    /* RELAY of an answer: its body, the caller's */
 	bool full;                            /* it would have been stored, but too much waits for S3 (--spool-size) */
+	bool store_full;                      /* STORE, but the store did not take its first bytes, or the last object: it goes to those who read it now */
 };
 struct fetching {
 	struct fetch_ask ask;                 /* what it points to must stay until the fetch is answered */

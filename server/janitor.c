@@ -15,6 +15,9 @@
 #include "../s3/needed.h"
 #include "heritage.h"
 
+#define PRESSED_MS 250               /* looks so often whether the store has outgrown its bounds: a look costs two system calls, and at 1 GB/s it grows
+                                      * by 250 MB meanwhile */
+#define REST 4                       /* … but when it had to walk the store, it rests so many times as long */
 #define DEBRIS_MS (3600 * 1000)      /* beside the start: what a worker left that died */
 #define QUEUE_MAX 1024               /* drops that wait for a commit */
 #define SLICE_MS 1000                /* of walking, each janitor-interval */
@@ -44,7 +47,7 @@ struct janitor {
 	struct metadata *metadata;
 	char store[CHUNKS_DIR_MAX];
 	int wakefd;
-	int64_t debris_due;
+	int64_t debris_due, evict_due;
 	int evict_err;                   /* the last one: said once */
 	bool meta_was_bad;
 	uint64_t errors;                 /* COUNT_store_errors at the last round's end */
@@ -213,6 +216,7 @@ static void round_over(struct janitor *j)
 	j->after_n = 0;
 }
 
+static void evict(struct janitor *j);
 static void walk(struct janitor *j)
 {
 	bool pressed = j->cut > 0 || atomic_load(&heritage.shared.state->meta_bad);
@@ -230,6 +234,7 @@ static void walk(struct janitor *j)
 			round_over(j);
 			return;
 		}
+		evict(j); /* writers do not wait for the walk */
 	}
 }
 
@@ -240,9 +245,15 @@ static void evict(struct janitor *j)
 	const struct settings *c = conf();
 	struct state *s = heritage.shared.state;
 	const struct evict_options o = { .dir = j->store, .low = (unsigned)c->low_watermark, .high = (unsigned)c->high_watermark, .cache_size = c->cache_size,
-	                                 .stored = counters_get(heritage.shared.counters, COUNT_stored_bytes) };
+	                                 .min_free = c->cache_min_free, .stored = counters_get(heritage.shared.counters, COUNT_stored_bytes) };
 	struct evict_report r;
+	int64_t begun = clock_mono(), now, rest;
+	if (begun < j->evict_due)
+		return;
 	int e = evict_pass(&o, &r, NULL, NULL);
+	now = clock_mono();
+	rest = e < 0 || r.left > 0 ? c->janitor_ms : REST * (now - begun);
+	j->evict_due = now + (rest > PRESSED_MS ? rest : PRESSED_MS < c->janitor_ms ? PRESSED_MS : c->janitor_ms);
 	if (e < 0 && e != j->evict_err)
 		log_warn("janitor: the store cannot be looked at: %s", err_text(e));
 	j->evict_err = e;
@@ -312,12 +323,14 @@ int janitor_main(unsigned index)
 		dump_wanted = 0;
 		if (clock_mono() >= next) {
 			debris(&j);
+			j.evict_due = 0;
 			evict(&j);
 			look_after_metadata(&j);
 			next = clock_mono() + (j.meta_was_bad && conf()->janitor_ms > TROUBLED_MS ? TROUBLED_MS : conf()->janitor_ms);
 		}
+		evict(&j);
 		if (!stopping)
-			wait_until(&j, next);
+			wait_until(&j, next < j.evict_due ? next : j.evict_due);
 	}
 	metadata_close(&j.metadata);
 	return 0;

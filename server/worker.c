@@ -257,7 +257,7 @@ int worker_main(unsigned index)
 	w->auth = auth_new();
 	auth_use(w->auth, heritage.users);
 	const struct httpc_options ho = { .ca_file = *s->upstream_ca ? s->upstream_ca : NULL, .max_connections = (long)s->upstream_max,
-	                                  .max_per_host = (long)s->upstream_host_max, .idle_ms = UPSTREAM_IDLE_MS,
+	                                  .max_per_host = (long)s->upstream_host_max, .fair_share = true, .idle_ms = UPSTREAM_IDLE_MS,
 	                                  .tls_skip_verify = s->tls_skip_verify, .http2 = s->upstream_http2 };
 	w->httpc = httpc_start(&ho);
 	w->certgen = certgen_connect(heritage.shared.certs, heritage.certgen_ask, CERT_CACHE);

@@ -142,7 +142,7 @@ sub may_mount { return $> == 0 && have_cmd('unshare') && (run_cmd('unshare', '-m
 
 subtest 'the disk of the store is full' => sub {
 	plan skip_all => 'not allowed to mount a small file system' unless may_mount();
-	my ($p, $store) = small_disk('store', '24m', workers => 2, chunk_size => '1M', hot_size => 0);
+	my ($p, $store) = small_disk('store', '24m', workers => 2, chunk_size => '1M', hot_size => 0, cache_size => '1G'); # by which nothing is evicted
 	same get($p, '/1')->body, want(1), 'there is room: stored';
 	ok kept($p, '/1'), '… and a hit';
 	is_health($p, 'ok');
@@ -169,6 +169,53 @@ subtest 'the disk of the store is full' => sub {
 	ok kept($p, '/7'), 'with room again it stores again, by itself';
 	is_health($p, 'ok');
 	is scalar(files("$store/tmp")), 0, 'no debris stays';
+};
+
+subtest 'the janitor does not wait for its hour when the store grows' => sub {
+	my $p = proxy(cache_size => '12M', cache_low_watermark => 40, cache_high_watermark => 90, janitor_interval => 3600);
+	get($p, "/$_") for 1 .. 12;
+	ok $p->wait_metrics(sub { $_->{evicted} >= 1 && $_->{store_bytes} < 4.8 * $MB }, 10), 'cache-size: what is too much goes at once' or diag $p->log;
+	same get($p, "/$_")->body, want($_), "$_ is served" for 1, 12;
+	plan skip_all => 'not allowed to mount a small file system' unless may_mount();
+	($p, my $store) = small_disk('store', '24m', workers => 1, hot_size => 0, janitor_interval => 3600, cache_min_free => '8M', cache_high_watermark => 100);
+	my $roomy = sub { my ($blocks, $size) = (run_cmd('stat', '-f', '-c', '%a %S', $store))[1] =~ /^(\d+) (\d+)$/; $blocks * $size >= 8 * $MB };
+	for my $n (1 .. 40) {
+		same get($p, "/$n")->body, want($n), "request $n";
+		ok wait_until($roomy, 5), '… cache-min-free is kept, or soon again' if $n % 5 == 0;
+	}
+	ok $p->wait_metrics(sub { $_->{evicted} >= 20 }, 10), 'for chunks go' or diag $p->log;
+	ok kept($p, '/40'), 'the newest stays';
+	is $p->metrics->{store_errors}, 0, 'and the disk was never full' or diag $p->log;
+};
+
+subtest 'full before, in the middle, and at the last byte' => sub {
+	plan skip_all => 'not allowed to mount a small file system' unless may_mount();
+	my ($p, $store) = small_disk('store', '24m', workers => 2, chunk_size => '64K', hot_size => 0, cache_size => '1G', cache_status => 'all');
+	$origin->set('/long' => { size => 2 * $MB, seed => 'long', cc => 'max-age=600' }, '/little' => { body => 'little' x 100, cc => 'max-age=600' });
+	my $long = pattern(2 * $MB, 'long');
+	my @moments = (['before the first byte', 0], ['in the middle', 1000], ['before the last chunk', 2048 - 64 + 8], ['at the last byte', 2048 - 4]);
+	for (@moments) {
+		my ($when, $room) = @$_;
+		my $errors = $p->metrics->{store_errors};
+		fill_disk("$store/ballast", $room);
+		same get($p, "/long?first.$room")->body, $long, "$when: the right bytes, to the first one";
+		my $r = get($p, "/long?$room");
+		same $r->body, $long, '… and to the next';
+		ok $p->wait_metrics(sub { $_->{store_errors} > $errors }, 5), '… it is counted';
+		ok !stored($p, "/long?$room"), '… uncached';
+		is_health($p, 'degraded');
+		like $r->header('Cache-Status'), qr/fwd=uri-miss;fwd-status=200;detail=store-full/, '… and said so' if $room == 0;
+		if ($room == 0) {
+			$r = get($p, '/little');
+			is $r->body, 'little' x 100, '… a small one, too';
+			like $r->header('Cache-Status'), qr/;detail=store-full$/, '… and said so';
+		}
+		unlink "$store/ballast";
+		$r = get($p, "/long?after.$room");
+		same $r->body, $long, '… with room again';
+		ok kept($p, "/long?after.$room"), '… it is stored';
+		is_health($p, 'ok');
+	}
 };
 
 subtest 'the disk of the metadata is full' => sub {

@@ -828,6 +828,98 @@ test_failures(void)
 	httpc_stop(&e);
 }
 
+static struct xfer *
+ask(struct httpc *e, const char *host, const char *path, bool bulk)
+{
+	char url[128];
+	struct xfer *x = NULL;
+	snprintf(url, sizeof url, "http://%s:%u%s", host, origin.port, path);
+	struct httpc_request q = { .method = STR("GET"), .url = str_c(url), .body_length = -1, .connect_timeout_ms = 5000, .read_timeout_ms = 20000, .bulk = bulk };
+	int r = httpc_begin(e, &q, &x);
+	if (r < 0)
+		printf("# begin: %s\n", err_name(r));
+	return x;
+}
+
+static int
+threads_reach(int n, int64_t ms)
+{
+	for (int64_t end = clock_mono() + ms; atomic_load(&origin.threads) < n && clock_mono() < end;)
+		nap_ms(5);
+	return atomic_load(&origin.threads);
+}
+
+/* The promises of --upstream-connections: no origin, nor nine of them, keeps the others out; what is small goes before what is large. */
+static void
+test_turns(void)
+{
+	enum { TARPITS = 9, EACH = 40 };
+	struct xfer *held[TARPITS][EACH], *x;
+	char host[32];
+	struct reply o;
+	struct httpc_options op = { .max_connections = 128, .max_per_host = 16, .fair_share = true, .idle_ms = 60000 };
+	struct httpc *e = httpc_start(&op);
+	int before = atomic_load(&origin.threads);
+	for (int i = 0; i < TARPITS; i++) {
+		snprintf(host, sizeof host, "h%d.localhost", i);
+		for (int k = 0; k < EACH; k++)
+			held[i][k] = ask(e, host, "/silent", false);
+	}
+	is_int(threads_reach(before + 7 * 16 + 8 + 4, 5000) - before, 7 * 16 + 8 + 4, "nine origins that never answer get no more connections than they leave");
+	int64_t t0 = clock_mono();
+	for (int i = 0; i < 5; i++) {
+		x = ask(e, "127.0.0.1", "/length", false);
+		take_reply(&x, &o);
+		is_int(o.end, 0, "another one is asked at once");
+		arena_fini(&o.a);
+	}
+	ok(clock_mono() - t0 < 2000, "… in %lld ms", (long long)(clock_mono() - t0));
+	for (int k = 0; k < EACH; k++)
+		httpc_end(&held[TARPITS - 1][k]); /* those that wait, too */
+	x = ask(e, "h0.localhost", "/length", false);
+	for (int k = 0; k < EACH; k++)
+		httpc_end(&held[0][k]);
+	take_reply(&x, &o);
+	is_int(o.end, 0, "who waited behind those that were given up has his turn");
+	arena_fini(&o.a);
+	for (int i = 1; i < TARPITS - 1; i++)
+		for (int k = 0; k < EACH; k++)
+			httpc_end(&held[i][k]);
+	for (int i = 0; i < 3; i++) {
+		snprintf(host, sizeof host, "h%d.localhost", i);
+		x = ask(e, host, "/length", false);
+		take_reply(&x, &o);
+		is_int(o.end, 0, "an origin is asked again when what it held is given up");
+		arena_fini(&o.a);
+	}
+	httpc_stop(&e);
+
+	op = (struct httpc_options){ .max_connections = 64, .max_per_host = 4, .fair_share = true, .idle_ms = 60000 };
+	e = httpc_start(&op);
+	for (int k = 0; k < 10; k++)
+		held[0][k] = ask(e, "127.0.0.1", "/silent", true);
+	x = ask(e, "127.0.0.1", "/length", false);
+	take_reply(&x, &o);
+	is_int(o.end, 0, "parts of a large download leave room for others at the same origin");
+	arena_fini(&o.a);
+	held[1][0] = ask(e, "127.0.0.1", "/silent", false);
+	held[1][1] = ask(e, "127.0.0.1", "/silent", false);
+	struct xfer *part = ask(e, "127.0.0.1", "/slow", true), *small = ask(e, "127.0.0.1", "/slow", false);
+	for (int k = 1; k < 10; k++)
+		httpc_end(&held[0][k]);
+	httpc_end(&held[1][0]);
+	t0 = clock_mono();
+	take_reply(&small, &o);
+	is_int(o.end, 0, "what is small goes before them");
+	arena_fini(&o.a);
+	httpc_end(&held[0][0]);
+	httpc_end(&held[1][1]);
+	take_reply(&part, &o);
+	is_int(o.end, 0, "… and they follow");
+	arena_fini(&o.a);
+	httpc_stop(&e);
+}
+
 static void
 test_limits(void)
 {
@@ -1086,6 +1178,7 @@ main(void)
 	test_crowd();
 	test_cancel();
 	test_failures();
+	test_turns();
 	test_limits();
 	test_exhausted();
 	test_when_read();

@@ -20,6 +20,7 @@ static const struct { struct cache_told t; const char *want, *why; } rows[] = {
 	{ { .all = true, .forward = FORWARD_uri_miss, .fwd_status = 200, .stored = true }, "passsage;fwd=uri-miss;fwd-status=200;stored", "2.2, 2.5: a miss that is stored" },
 	{ { .all = true, .forward = FORWARD_uri_miss, .fwd_status = 200 }, "passsage;fwd=uri-miss;fwd-status=200", "… that is not" },
 	{ { .all = true, .forward = FORWARD_uri_miss, .fwd_status = 200, .spool_full = true }, "passsage;fwd=uri-miss;fwd-status=200;detail=spool-full", "… for too much waits for S3" },
+	{ { .all = true, .forward = FORWARD_uri_miss, .fwd_status = 200, .stored = true, .store_full = true }, "passsage;fwd=uri-miss;fwd-status=200;detail=store-full", "… for the disk is full" },
 	{ { .all = true, .forward = FORWARD_vary_miss, .fwd_status = 200, .stored = true }, "passsage;fwd=vary-miss;fwd-status=200;stored", "2.2: another variant is stored" },
 	{ { .all = true, .forward = FORWARD_miss, .fwd_status = 200, .stored = true }, "passsage;fwd=miss;fwd-status=200;stored", "2.2: it was there, and could not be read" },
 	{ { .all = true, .forward = FORWARD_partial, .fwd_status = 206, .stored = true }, "passsage;fwd=partial;fwd-status=206;stored", "2.2: a part of it was there" },
