@@ -238,6 +238,8 @@ subtest 'the disk of the metadata is full' => sub {
 	is $w->get($origin->url("/small?more$_"), 'x')->body, 'small', '… also then' for 1 .. 5;
 	same get($p, "/$_")->body, want($_), "… $_" for 2 .. 4;
 	same get($p, '/1')->body, want(1), 'what is stored is served';
+	# a commit that finds pages to use again succeeds now and then, and health is well until the next that does not
+	ok wait_until(sub { $w->get($origin->url("/small?full$n" . 'x' x 1500), 'x'); $n++; health($p) eq 'degraded' }, 20), '… still full';
 	is_health($p, 'degraded');
 	is said($p, qr/metadata database or its disk is full/), scalar(keys %{{ map { /(worker \d+)\[/ ? ($1 => 1) : () } grep { /is full/ } split /\n/, $p->log }}), 'each worker says so once';
 	unlink "$meta/ballast";
