@@ -82,10 +82,10 @@ drain(struct node *n)
 	int idle = 0;
 	for (int i = 0; i < 100 && metadata_outbox(n->m, &oldest); i++) {
 		int64_t ms = drain_step(n->drain);
-		if (ms > 900 && ++idle == 3) /* once may be a busy machine's Elasticsearch that did not answer in time */
+		if (ms > 900 && ++idle == 2) /* once may be a busy machine's Elasticsearch that did not answer in time */
 			break;
 		if (ms > 0)
-			usleep(ms > 900 ? 700000 : 20000);
+			usleep(ms > 900 ? 500000 : 20000);
 	}
 	metadata_flush(n->m);
 	return metadata_outbox(n->m, &oldest);
