@@ -623,6 +623,7 @@ int master_run(void)
 	const struct passwd *become = user_to_become();
 	log_level = s->debug ? LOG_DEBUG : LOG_INFO;
 	umask(022);
+	certgen_secret(true); /* it may have been given inline, and a child is made that reads it */
 	char problem[RULE_PROBLEM];
 	if ((heritage.rules = rules_read(problem)) == NULL)
 		die(EX_USAGE, "%s", problem);
@@ -632,6 +633,7 @@ int master_run(void)
 	make_folders(become);
 	lock_state();
 	prepare_ca();
+	certgen_secret(false);
 	raise_files();
 	heritage.port = s->port;
 	heritage.listen_n = listen_all(&s->bind, "--port", &heritage.port, heritage.listen_fd, LISTEN_MAX);

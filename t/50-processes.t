@@ -240,6 +240,30 @@ subtest '-X: one worker in the foreground process' => sub {
 	is $p->stop('INT'), 0, 'so does Ctrl-C';
 };
 
+subtest 'what has the CA\'s key leaves no core, and others of its user cannot look into it; the rest is as the operator says' => sub {
+	my @cmd = $> ? () : ('setpriv', '--reuid=nobody', '--regid=' . (getpwnam 'nobody')[3], '--clear-groups', '--inh-caps=-all');
+	my $wrapper = "$dir/cores.sh"; # who becomes another user by itself is not dumpable at all
+	spew($wrapper, "#!/bin/sh\nulimit -S -c \$(ulimit -H -c)\nexec @cmd '@{[passsage()]}' \"\$\@\"\n");
+	chmod 0755, $wrapper;
+	my $state = "$dir/cores";
+	mkdir $state;
+	chmod 0777, $state;
+	local $ENV{PASSSAGE} = $wrapper;
+	my $p = proxy(state_dir => $state, workers => 1);
+	my $cores = sub { (slurp("/proc/$_[0]/limits") =~ /^Max core file size\s+(\S+)/m)[0] };
+	my ($certgen, $worker) = map { $p->pids($_) } 'certgen', 'worker 0';
+	is $p->curl($origin->https('/hello'))->status, 200, 'it serves';
+	is $cores->($certgen), 0, 'certgen leaves no core';
+	SKIP: { # sanitizers look into /proc themselves
+		skip 'under a sanitizer', 1 if $ENV{SAN};
+		is +(stat "/proc/$certgen/mem")[4], 0, '… its memory is root\'s alone';
+	}
+	isnt +(stat "/proc/$_/mem")[4], 0, $p->title($_) . ' is its user\'s' for $p->master, $worker;
+	my ($soft, $hard) = slurp("/proc/$worker/limits") =~ /^Max core file size\s+(\S+)\s+(\S+)/m;
+	is $soft, $hard, '… and may leave one';
+	is $p->stop, 0, 'it ends well';
+};
+
 SKIP: {
 	skip 'only root can become somebody else', 1 if $>;
 	subtest 'started as root, it is somebody else after binding' => sub {
