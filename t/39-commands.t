@@ -57,6 +57,7 @@ subtest 'help, and arguments that are wrong' => sub {
 		my ($status, $out) = cmd(@$args);
 		is $status, 64, "status 64: @$args";
 		like $out, $re, '… and the reason';
+		unlike $out, qr/[ \t]$/m, '… without blanks at the end';
 	}
 };
 
