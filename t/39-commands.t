@@ -138,7 +138,15 @@ subtest 'get: what is stored, exactly' => sub {
 	my $chunk = join '/', $dir, 'store', 'data', (split //, $hash)[0 .. 3], $hash;
 	chmod 0644, $chunk;
 	spew($chunk, 'x' x 256);
-	is +(cmd('get', "$u/bytes"))[0], 65, 'bytes that are not those that were stored: status 65';
+	spew($file, 'what was there');
+	is +(cmd('get', '-o', $file, "$u/bytes"))[0], 65, 'bytes that are not those that were stored: status 65';
+	is slurp($file), 'what was there', '… and FILE stays as it was';
+	is_deeply [glob "$file.*"], [], '… with nothing beside it';
+	unlink $file;
+	is +(cmd('get', '-o', $file, "$u/plain"))[0], 0, 'one that is well';
+	is +(stat $file)[2] & 07777, 0666 & ~umask, '… has the mode that files have';
+	is +(cmd('get', '-o', '/dev/null', "$u/plain"))[0], 0, 'what is no file is not replaced by one';
+	ok -c '/dev/null', '… but written to';
 	does(qr/^  chunk .* missing\n/m, 0, 'then it is gone', 'explain', "$u/bytes");
 };
 
