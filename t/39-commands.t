@@ -82,6 +82,13 @@ subtest 'explain: rule, key, what is stored, and the verdict' => sub {
 	does(qr/^  rule +default\n  because +no rule matches/m, 0, 'for people', 'explain', "$u/plain");
 	is told('-H', 'Cache-Control: no-cache', "$u/plain")->{verdict}{verdict}, 'REVALIDATE', 'a request that wants it confirmed';
 	is told('-H', 'Cache-Control: no-store', "$u/plain")->{verdict}{reason}, 'request_no_store', '… that wants no cache';
+	for ('X-Forwarded-Host: a.test', 'X-Original-URL: /a', 'Forwarded: for=192.0.2.1;host=a.test') {
+		my $v = told('-H', $_, "$u/plain")->{verdict};
+		is "$v->{verdict} $v->{reason} $v->{fwd}", 'PASS request_forwarded request', "… with $_";
+		like $v->{because}, qr/X-Forwarded-Host/, '… and why that is';
+		ok !$proxy->curl('-H', $_, "$u/plain")->hit, '… which is so';
+	}
+	is told('-H', 'X-Forwarded-For: 192.0.2.1', "$u/plain")->{verdict}{verdict}, 'HIT', '… one that every chained proxy adds';
 	is told('-X', 'POST', "$u/plain")->{verdict}{reason}, 'no_cache_method', '… of another method';
 	is told('-X', 'HEAD', "$u/plain")->{verdict}{reason}, 'head_synthetic_from_cache', '… HEAD';
 	fetch("$u/stale");
