@@ -81,13 +81,13 @@ static const char *below(const char *name)
 /* Bodies and documents are what clients were given: nobody else's. Scripts look into run/. */
 static void make_folders(const struct passwd *become)
 {
-	static const struct { const char *name; mode_t mode; } all[] = { { "", 0755 }, { "store", 0750 }, { "meta", 0750 }, { "run", 0755 } };
+	static const struct { const char *name; mode_t bits; } all[] = { { "", 0755 }, { "store", 0750 }, { "meta", 0750 }, { "run", 0755 } };
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
 		const char *p = below(all[i].name);
 		struct stat st;
-		if (path_mkdirs(p, all[i].mode) < 0)
+		if (path_mkdirs(p, all[i].bits) < 0)
 			die(EX_CANTCREAT, "%s: %s (setting state_dir)", p, strerror(errno));
-		if (all[i].mode == 0750 && stat(p, &st) == 0 && (st.st_mode & 07) != 0 && chmod(p, st.st_mode & 07770) < 0) /* an older version's */
+		if (all[i].bits == 0750 && stat(p, &st) == 0 && (st.st_mode & 07) != 0 && chmod(p, st.st_mode & 07770) < 0) /* an older version's */
 			log_warn("%s can be read by everybody, and that cannot be changed: %s", p, strerror(errno));
 		if (become != NULL && chown(p, become->pw_uid, become->pw_gid) < 0)
 			die(EX_NOPERM, "chown %s: %s", p, strerror(errno));
