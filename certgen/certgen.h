@@ -54,3 +54,5 @@ int certgen_identify(struct certgen_client *, SSL *, struct str host, int64_t de
 /* Is it in the cache or the table, so that certgen_identify would not block? */
 bool certgen_known(struct certgen_client *, struct str host);
 unsigned certgen_cached(struct certgen_client *); /* how many names this process keeps parsed */
+/* This process has the CA's key, or makes one that reads it: no core dump, and no look into it by others of its user. false: as it was before. */
+void certgen_secret(bool has);

@@ -1,4 +1,5 @@
 /* sandbox.c - limits, and a list of system calls (seccomp(2)) of the process that holds the CA's key. */
+#include "certgen.h"
 #include "sandbox.h"
 #include "../common/log.h"
 #include <errno.h>
@@ -81,15 +82,30 @@ static const struct sock_filter filter[] = {
 #endif
 
 void
+certgen_secret(bool has)
+{
+	static struct rlimit cores;
+	static int dumpable;
+	if (has) {
+		getrlimit(RLIMIT_CORE, &cores);
+		dumpable = prctl(PR_GET_DUMPABLE);
+	}
+	const struct rlimit now = { has ? 0 : cores.rlim_cur, cores.rlim_max };
+	setrlimit(RLIMIT_CORE, &now);
+	if (!SANITIZED)
+		prctl(PR_SET_DUMPABLE, has ? 0 : dumpable); /* no ptrace and no /proc/<pid>/mem for others of the same user */
+}
+
+void
 sandbox_enter(int sock, int log)
 {
 	struct stat st;
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	certgen_secret(true);
 	limit(RLIMIT_CORE, 0);
 	close_all_but(sock, log);
 	if (SANITIZED)
 		return;
-	prctl(PR_SET_DUMPABLE, 0); /* no ptrace and no /proc/<pid>/mem for others of the same user */
 	limit(RLIMIT_NOFILE, 0);
 	limit(RLIMIT_NPROC, 0);
 	if (fstat(log, &st) == 0 && !S_ISREG(st.st_mode))

@@ -119,7 +119,7 @@ complain_value(const struct row *r, const struct given *g, const char *wrong)
 	const char *key = r->info->key;
 	struct arena a;
 	arena_init(&a);
-	const char *text = settings_redact(r, g->text);
+	const char *text = settings_redact(r, g->text, &a);
 	switch (g->origin) {
 	case FROM_OPTION:
 		settings_complain("%s %s: %s", g->name, *text ? text : "\"\"", wrong);
@@ -715,8 +715,8 @@ settings_reload(void)
 		const char *was = r->type->print(r, row_value(r, &old->s), &g->arena), *is = r->type->print(r, row_value(r, &g->s), &g->arena);
 		if (strcmp(was, is) == 0)
 			continue;
-		was = settings_redact(r, was);
-		is = settings_redact(r, is);
+		was = settings_redact(r, was, &g->arena);
+		is = settings_redact(r, is, &g->arena);
 		if (r->info->live) {
 			log_info("settings: %s = %s (it was %s)", r->info->key, is, was);
 			changed = true;

@@ -27,6 +27,7 @@ struct settings {
 #define SETTING_TYPE_size uint64_t
 #define SETTING_TYPE_seconds int64_t      /* in ms; text is seconds, fractions allowed, or "500ms", "30s", "5m", "2h", "1d" */
 #define SETTING_TYPE_str const char *     /* never NULL */
+#define SETTING_TYPE_url const char *     /* text; what stands before an @ is not shown */
 #define SETTING_TYPE_path const char *    /* ~ expanded, made absolute; "-" and "" stay */
 #define SETTING_TYPE_pem const char *     /* a path, or text that begins (after blanks) with -----BEGIN */
 #define SETTING_TYPE_list struct str_list

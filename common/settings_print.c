@@ -119,7 +119,7 @@ settings_dump(FILE *f)
 	arena_init(&a);
 	for (const struct row *r = rows; r < rows + ROW_MAX; r++) {
 		const struct given *given = &g->given[r - rows];
-		const char *text = settings_redact(r, r->type->print(r, row_value(r, &g->s), &a));
+		const char *text = settings_redact(r, r->type->print(r, row_value(r, &g->s), &a), &a);
 		struct str line = arena_printf(&a, "%s = %s", r->info->key, settings_quote(r, text, &a));
 		fprintf(f, "%-48.*s # ", (int)line.n, line.p);
 		switch (given->origin) {
@@ -142,7 +142,7 @@ settings_value(const char *field, char *buf, size_t n)
 			continue;
 		struct arena a;
 		arena_init(&a);
-		snprintf(buf, n, "%s", settings_redact(r, r->type->print(r, row_value(r, s), &a)));
+		snprintf(buf, n, "%s", settings_redact(r, r->type->print(r, row_value(r, s), &a), &a));
 		arena_fini(&a);
 		return buf;
 	}

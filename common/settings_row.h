@@ -39,7 +39,7 @@ struct settings_place { const char *home, *cwd; }; /* NULL: not known */
 extern struct settings_place settings_place;
 
 /* settings_types.c */
-#define TYPES(X) X(bool) X(port) X(int) X(size) X(seconds) X(str) X(path) X(pem) X(list) X(names) X(ranges) X(ports) \
+#define TYPES(X) X(bool) X(port) X(int) X(size) X(seconds) X(str) X(url) X(path) X(pem) X(list) X(names) X(ranges) X(ports) \
 	X(mode) X(strategy) X(cachestatus) X(policy) X(chunkids)
 #define X(t) extern const struct type settings_type_##t;
 TYPES(X)
@@ -49,8 +49,8 @@ bool pem_is_inline(const char *text);
 const char *settings_allowed(const struct row *, struct arena *);
 /* As the configuration file would have it: quotes and brackets put on. */
 const char *settings_quote(const struct row *, const char *text, struct arena *);
-/* The same text, or what may be shown of a secret. */
-const char *settings_redact(const struct row *, const char *text);
+/* The same text, or what may be shown of a secret; a URL without user and password. */
+const char *settings_redact(const struct row *, const char *text, struct arena *);
 
 /* Options that are no settings, for the parser and for --help. */
 struct ask_option { const char *name; char letter; enum settings_ask ask; const char *text; };

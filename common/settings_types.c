@@ -297,6 +297,7 @@ parse_path(const struct row *r, const char *text, void *value, struct arena *a)
 	*(const char **)value = s.p;
 	return NULL;
 }
+const struct type settings_type_url = { .word = "URL", .quoted = true, .parse = parse_str, .print = print_str }; /* shown without a user */
 const struct type settings_type_path = { .word = "PATH", .quoted = true, .parse = parse_path, .print = print_str };
 
 bool
@@ -455,10 +456,21 @@ settings_quote(const struct row *r, const char *text, struct arena *a)
 	return arena_printf(a, "%s ]", all).p;
 }
 
+/* What a URL may not have it may have been given all the same: without what stands before the last @, but for the scheme. */
+static const char *
+redact_user(const char *text, struct arena *a)
+{
+	const char *at = strrchr(text, '@'), *scheme = strstr(text, "://");
+	int shown = scheme != NULL && scheme < at ? (int)(scheme - text) + 3 : 0;
+	return at != NULL ? arena_printf(a, "%.*s***%s", shown, text, at).p : text;
+}
+
 const char *
-settings_redact(const struct row *r, const char *text)
+settings_redact(const struct row *r, const char *text, struct arena *a)
 {
 	if (r->type == &settings_type_pem)
 		return pem_is_inline(text) ? "***" : text; /* where a key lies is no secret */
+	if (r->type == &settings_type_url)
+		return redact_user(text, a);
 	return r->info->secret && *text ? "***" : text;
 }

@@ -24,7 +24,7 @@ enum verdict {
 	X(cache_hit_stale_while_revalidate) X(cache_hit_forced_swr) X(conditional_revalidation) X(stale_no_validators) \
 	X(cache_hit_revalidated) X(stale_if_error_fallback) X(cache_hit_max_stale) X(only_if_cached) X(joined) X(not_shareable) \
 	X(cache_unavailable) X(onboarding) X(tunnel) X(upgrade) X(error_page) X(purge) \
-	X(request_no_store) X(request_body) X(request_precondition)
+	X(request_no_store) X(request_body) X(request_precondition) X(request_forwarded)
 enum reason {
 #define X(name) REASON_##name,
 	REASONS(X)

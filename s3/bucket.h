@@ -50,6 +50,9 @@ int64_t bucket_now(struct bucket *); /* S3's wall clock as far as it is known (b
  * fails is aborted. With if_absent it is not sent when the bucket has that key with that size already (1: it was there): asked first, small ones
  * by the condition If-None-Match. -ERR_CORRUPT: the file has less than size; -ERR_SYSTEM: it cannot be read. */
 int bucket_put_file(struct bucket *, struct str key, int fd, uint64_t size, const uint8_t *sha256, bool if_absent, char problem[BUCKET_PROBLEM]);
+/* It is there with this size, and young enough that gc.h leaves it alone, or made so by a copy onto itself, for whoever has not its bytes. 0;
+ * -ERR_NOT_FOUND: not there, or of another size; -ERR_CONFLICT: it is old, and this S3 copies nothing; -ERR_X. */
+int bucket_renew(struct bucket *, struct str key, uint64_t size, char problem[BUCKET_PROBLEM]);
 int bucket_delete(struct bucket *, struct str key, char problem[BUCKET_PROBLEM]); /* 0 also when it was not there */
 /* ListObjectsV2: calls fn for each key below prefix in order, from after (exclusive) on; fn false stops. mtime in ms. */
 typedef bool bucket_visit_f(void *arg, struct str key, uint64_t size, int64_t mtime);

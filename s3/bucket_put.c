@@ -213,6 +213,20 @@ put_parts(struct bucket *b, struct str key, int fd, uint64_t size, char *problem
 /* ---- */
 
 int
+bucket_renew(struct bucket *b, struct str key, uint64_t size, char problem[BUCKET_PROBLEM])
+{
+	int r = look(b, key, size, problem);
+
+	if (r == OLD)
+		r = refresh(b, key, problem);
+	else if (r >= 0)
+		return r == FRESH ? 0 : -ERR_NOT_FOUND;
+	else
+		return r;
+	return r == -ERR_S3_REFUSED || r == -ERR_S3_DENIED ? -ERR_CONFLICT : r; /* denied, where looking was not: a policy */
+}
+
+int
 bucket_put_file(struct bucket *b, struct str key, int fd, uint64_t size, const uint8_t *sha256, bool if_absent, char problem[BUCKET_PROBLEM])
 {
 	char sum[SHA256_HEX + 1], unasked[BUCKET_PROBLEM];

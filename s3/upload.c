@@ -136,18 +136,19 @@ enqueue(struct upload *u, struct entry *e, int64_t not_before)
 
 enum outcome { SENT, KNOWN, LOST, REFUSED, AGAIN };
 
-/* It is neither in the spool nor, whole, in the store: a machine that crashed took it. The bucket may have it all the same. */
+/* It is neither in the spool nor, whole, in the store: a machine that crashed took it. The bucket may have it all the same; it is renewed there,
+ * for its document comes out only now, and until then gc.h sees nobody who needs it. */
 static enum outcome
 look_in_bucket(struct upload *u, const struct entry *e, struct str key, int *err, char problem[BUCKET_PROBLEM])
 {
-	uint64_t size;
-
 	if (spool_doubted(u->o.spool, &e->id))
 		return LOST;
-	*err = bucket_head(u->o.bucket, key, &size, problem);
-	if (*err >= 0)
-		return size == e->size ? KNOWN : LOST;
-	return *err == -ERR_NOT_FOUND ? LOST : *err == -ERR_S3_REFUSED ? REFUSED : AGAIN;
+	*err = bucket_renew(u->o.bucket, key, e->size, problem);
+	if (*err == -ERR_CONFLICT) { /* it may be deleted at any moment, and we cannot help it */
+		snprintf(problem, BUCKET_PROBLEM, "it is old there, its bytes are not here, and this S3 does not copy");
+		return REFUSED;
+	}
+	return *err >= 0 ? KNOWN : *err == -ERR_NOT_FOUND ? LOST : *err == -ERR_S3_REFUSED ? REFUSED : AGAIN;
 }
 
 static enum outcome

@@ -53,7 +53,7 @@ static void probe_store(char problem[160], unsigned *disk_percent)
 	snprintf(dir, sizeof dir, "%s/store/tmp", conf()->state_dir);
 	snprintf(path, sizeof path, "%s/health-%d", dir, (int)getpid());
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0 && errno == ENOENT && path_mkdirs(dir, 0755) == 0)
+	if (fd < 0 && errno == ENOENT && path_mkdirs(dir, 0750) == 0)
 		fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
 		snprintf(problem, 160, "the store cannot be written: %s", strerror(errno));

@@ -21,6 +21,7 @@ static const char *pem_of(int fd, char *room)
 int certgen_main(unsigned index)
 {
 	(void)index;
+	certgen_secret(true); /* before the key is read */
 	char problem[256] = "it is empty, unreadable, or no PEM", dir[4200];
 	struct ca *ca = NULL;
 	char *room = xcalloc(2, CA_MAX + 1);

@@ -144,7 +144,7 @@ void cmd_refuse(const char *name, const char *fmt, ...)
 	for (char *p = text; *p; p++)
 		if ((unsigned char)*p < ' ' || *p == 0x7f)
 			*p = '?';
-	fprintf(stderr, "passsage: %s\nUsage: passsage %s %s\n", text, name, c != NULL ? c->words : "");
+	fprintf(stderr, "passsage: %s\nUsage: passsage %s%s%s\n", text, name, c != NULL && *c->words ? " " : "", c != NULL ? c->words : "");
 	exit(EX_USAGE);
 }
 

@@ -81,13 +81,13 @@ int cmd_socket_listen(void)
 	return -1;
 }
 
-/* Master and children hold run/lock as long as one of them lives. */
+/* Master and children hold run/lock as long as one of them lives. Others than its user may not look: then it is one until it is found to be silent. */
 bool cmd_instance(void)
 {
 	char path[4200];
 	snprintf(path, sizeof path, "%s/run/lock", conf()->state_dir);
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	bool held = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+	bool held = fd < 0 ? errno == EACCES : flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
 	fd_close(&fd);
 	return held;
 }
@@ -170,7 +170,7 @@ void cmd_state(struct cmd_place *p, bool writes)
 {
 	char path[4300];
 	snprintf(path, sizeof path, "%s/meta/data.mdb", conf()->state_dir);
-	if (access(path, F_OK) < 0)
+	if (access(path, F_OK) < 0 && errno != EACCES)
 		return;
 	snprintf(path, sizeof path, "%s/meta", conf()->state_dir);
 	become_owner(path);

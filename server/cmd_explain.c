@@ -168,6 +168,7 @@ static const char *const reason_words[] = {
 	[REASON_only_if_cached] = "the client wants it from the cache only, where it is not usable",
 	[REASON_request_no_store] = "the client says no-store",
 	[REASON_request_body] = "a request with a body means something that no key knows",
+	[REASON_request_forwarded] = "a field by which some servers are told to answer for another URL (X-Forwarded-Host, X-Original-URL, X-HTTP-Method-Override …)",
 	[REASON_request_precondition] = "a precondition that only the origin can answer (If-Match, If-Unmodified-Since)",
 	[REASON_upgrade] = "an upgrade to another protocol",
 	[REASON_tunnel] = "a tunnel",
@@ -425,9 +426,7 @@ static int find(const struct cmd_place *place, struct request *r, struct worker 
 	r->started = clock_wall();
 	headers_strip_hop_by_hop(&r->http.headers);
 	request_plan(r, place->rules);
-	r->judgement = judge_request(&r->plan, &r->http);
-	if (r->own_bucket)
-		r->judgement.reason = REASON_no_cache_s3_request;
+	request_judge(r);
 	if (r->judgement.verdict != VERDICT_PASS)
 		request_normalize(r);
 	return place->metadata != NULL ? request_find(r, &fetch_id) : 0;

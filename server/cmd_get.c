@@ -2,6 +2,8 @@
  * whether an instance runs or not. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 #include "../common/clock.h"
@@ -15,6 +17,49 @@
 #include "fleet.h"
 
 #define PIECE (1024 * 1024)
+
+static char *part; /* where -o writes until all is there and well; NULL: straight to its place */
+
+static void remove_part(void)
+{
+	if (part != NULL && (getuid() != 0 || seteuid(0) == 0)) /* whose it is: see cmd_state */
+		unlink(part);
+}
+
+/* A file appears under its name when it is whole, or not at all: what it replaces stays until then. Where a rename would replace something
+ * else than a file (/dev/null, a pipe, a link) its bytes go there as they come. */
+static int open_file(const char *file)
+{
+	struct stat st;
+	if (file == NULL || strcmp(file, "-") == 0)
+		return 1;
+	if (lstat(file, &st) == 0 && !S_ISREG(st.st_mode))
+		return open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	size_t n = strlen(file) + sizeof ".part.XXXXXX";
+	part = xmalloc(n);
+	snprintf(part, n, "%s.part.XXXXXX", file); /* a name of its own: FILE.part may be one that passsage fetch goes on with */
+	int fd = mkostemp(part, O_CLOEXEC);
+	if (fd < 0) {
+		free(part);
+		part = NULL;
+		return -1;
+	}
+	atexit(remove_part); /* die() comes by there, too */
+	mode_t mask = umask(0);
+	umask(mask);
+	fchmod(fd, 0666 & ~mask);
+	return fd;
+}
+
+static void close_file(int fd, const char *file)
+{
+	if (fd == 1)
+		return;
+	if (close(fd) < 0 || (part != NULL && rename(part, file) < 0))
+		die(EX_IOERR, "%s: %s", file, strerror(errno));
+	free(part);
+	part = NULL;
+}
 
 static void put(int fd, const char *name, const void *p, size_t n)
 {
@@ -153,7 +198,7 @@ int cmd_get(int argc, char **argv)
 		fprintf(stderr, "passsage: %.*s", STRP(said));
 		return status == 404 ? 1 : status == 400 ? EX_USAGE : EX_UNAVAILABLE;
 	}
-	int fd = file != NULL && strcmp(file, "-") != 0 ? open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666) : 1;
+	int fd = open_file(file);
 	const char *name = file != NULL ? file : "standard output";
 	if (fd < 0)
 		die(EX_CANTCREAT, "%s: %s", name, strerror(errno));
@@ -165,8 +210,7 @@ int cmd_get(int argc, char **argv)
 		put_head(fd, name, &m, &q.arena);
 	if (body)
 		put_body(fd, name, &place, &m, &q.arena);
-	if (fd != 1 && close(fd) < 0)
-		die(EX_IOERR, "%s: %s", name, strerror(errno));
 	cmd_state_close(&place);
+	close_file(fd, name);
 	return 0;
 }

@@ -78,13 +78,17 @@ static const char *below(const char *name)
 	return p;
 }
 
+/* Bodies and documents are what clients were given: nobody else's. Scripts look into run/. */
 static void make_folders(const struct passwd *become)
 {
-	static const char *const names[] = { "", "store", "meta", "run" };
-	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-		const char *p = below(names[i]);
-		if (path_mkdirs(p, 0755) < 0)
+	static const struct { const char *name; mode_t bits; } all[] = { { "", 0755 }, { "store", 0750 }, { "meta", 0750 }, { "run", 0755 } };
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+		const char *p = below(all[i].name);
+		struct stat st;
+		if (path_mkdirs(p, all[i].bits) < 0)
 			die(EX_CANTCREAT, "%s: %s (setting state_dir)", p, strerror(errno));
+		if (all[i].bits == 0750 && stat(p, &st) == 0 && (st.st_mode & 07) != 0 && chmod(p, st.st_mode & 07770) < 0) /* an older version's */
+			log_warn("%s can be read by everybody, and that cannot be changed: %s", p, strerror(errno));
 		if (become != NULL && chown(p, become->pw_uid, become->pw_gid) < 0)
 			die(EX_NOPERM, "chown %s: %s", p, strerror(errno));
 	}
@@ -92,13 +96,15 @@ static void make_folders(const struct passwd *become)
 		die(EX_CANTCREAT, "%s: %s", below("ca"), strerror(errno));
 }
 
-/* Two masters on one state directory would clear each other's debris. */
-static void lock_state(void)
+/* Two masters on one state directory would clear each other's debris. Who can open the file can hold its lock, and we would never start. */
+static void lock_state(const struct passwd *become)
 {
 	const char *p = below("run/lock");
-	int fd = open(p, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	int fd = open(p, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		die(EX_CANTCREAT, "%s: %s", p, strerror(errno));
+	if (fchmod(fd, 0600) < 0 || (become != NULL && fchown(fd, become->pw_uid, become->pw_gid) < 0))
+		log_warn("%s: its mode and owner cannot be set: %s", p, strerror(errno));
 	for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) { /* a command looks, for a moment, whether somebody has it (cmd.c) */
 		if (i == LOCK_TRIES)
 			die(EX_TEMPFAIL, "%s is in use by another passsage (choose another --state-dir)", conf()->state_dir);
@@ -623,6 +629,7 @@ int master_run(void)
 	const struct passwd *become = user_to_become();
 	log_level = s->debug ? LOG_DEBUG : LOG_INFO;
 	umask(022);
+	certgen_secret(true); /* it may have been given inline, and a child is made that reads it */
 	char problem[RULE_PROBLEM];
 	if ((heritage.rules = rules_read(problem)) == NULL)
 		die(EX_USAGE, "%s", problem);
@@ -630,8 +637,9 @@ int master_run(void)
 	if ((heritage.users = gate_users(wrong)) == NULL && *wrong != 0)
 		die(EX_USAGE, "%s", wrong);
 	make_folders(become);
-	lock_state();
+	lock_state(become);
 	prepare_ca();
+	certgen_secret(false);
 	raise_files();
 	heritage.port = s->port;
 	heritage.listen_n = listen_all(&s->bind, "--port", &heritage.port, heritage.listen_fd, LISTEN_MAX);

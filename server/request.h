@@ -91,6 +91,7 @@ int64_t request_body(struct request *, void *buf, size_t n);
 struct ruleset;
 void request_plan(struct request *, const struct ruleset *);
 /* It is to be looked up: its Accept-Encoding as the settings want it, for the variant and the origin alike. */
+void request_judge(struct request *); /* sets judgement: VERDICT_PASS, why, or that what is stored decides */
 void request_normalize(struct request *);
 /* The Cache-Status field of what is answered; STR_NONE for none. */
 struct str request_cache_status(struct request *);

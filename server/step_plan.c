@@ -56,6 +56,25 @@ static bool asks_for_another(const struct headers *h)
 	return false;
 }
 
+/* Is it left out of the cache whatever is stored (VERDICT_PASS), and why? The rules have been asked. */
+void request_judge(struct request *r)
+{
+	struct judgement *j = &r->judgement;
+	*j = judge_request(&r->plan, &r->http);
+	if (r->own_bucket)
+		j->reason = REASON_no_cache_s3_request;
+	if (j->verdict == VERDICT_PASS)
+		return;
+	if (r->body_left != 0) /* a GET with a body means something that no key knows */
+		j->reason = REASON_request_body;
+	else if (asks_for_another(&r->http.headers))
+		j->reason = REASON_request_forwarded;
+	else
+		return;
+	j->verdict = VERDICT_PASS;
+	j->forward = FORWARD_request;
+}
+
 enum req_step step_plan(struct request *r)
 {
 	if (!r->framing.upgrade) /* the key, the variant and the origin see the same fields: what Connection names is not sent, so it must not select */
@@ -65,9 +84,9 @@ enum req_step step_plan(struct request *r)
 		r->reason = REASON_upgrade;
 		return STEP_pass;
 	}
-	r->judgement = judge_request(&r->plan, &r->http);
-	r->reason = r->own_bucket ? REASON_no_cache_s3_request : r->judgement.reason;
-	if (r->judgement.verdict == VERDICT_PASS || asks_for_another(&r->http.headers) || r->body_left != 0) /* a GET with a body means something that no key knows */
+	request_judge(r);
+	r->reason = r->judgement.reason;
+	if (r->judgement.verdict == VERDICT_PASS)
 		return STEP_pass;
 	request_normalize(r);
 	return STEP_lookup;

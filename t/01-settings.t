@@ -38,6 +38,10 @@ subtest 'a wrong setting ends the start with status 64 and says name, value and 
 		[ {}, ['--s3-bucket', 'b', '--elasticsearch-url', 'http://u:p@es.test:9200/,ftp://es.test'], qr/--elasticsearch-url .*: must be URLs/ ],
 		[ {}, ['--s3-endpoint', 's3.test:9000'], qr/--s3-endpoint s3\.test:9000: must be a URL/ ],
 		[ {}, ['--s3-endpoint', 'http://s3.test:90000'], qr/--s3-endpoint .*: must be a URL/ ],
+		[ {}, ['--s3-endpoint', 'http://user:password@s3.test:9000'], qr/--s3-endpoint http:\/\/\*\*\*\@s3\.test:9000: must be a URL/ ],
+		[ {}, ['--s3-endpoint', 'user:password@s3.test:9000'], qr/--s3-endpoint \*\*\*\@s3\.test:9000: must be a URL/ ],
+		[ {}, ['--s3-bucket', 'b', '--object-store-url', 'https://user:pass@word/@s3.test/b'], qr/--object-store-url https:\/\/\*\*\*\@s3\.test\/b: must be a URL/ ],
+		[ {}, ['--s3-bucket', 'b', '--elasticsearch-url', 'user:password@es.test'], qr/--elasticsearch-url .*: must be URLs/ ],
 		[ {}, ['--s3-bucket', 'a bucket'], qr/--s3-bucket a bucket: must be a bucket/ ],
 		[ {}, ['--s3-bucket', 'b', '--s3-access-key', 'k'], qr/--s3-access-key k: needs s3\.secret_key/ ],
 		[ {}, ['--object-store-url', 'http://s3.test/b'], qr/--object-store-url .*needs s3\.bucket/ ],
@@ -49,6 +53,7 @@ subtest 'a wrong setting ends the start with status 64 and says name, value and 
 		is $s, 64 << 8, 'status 64: ' . join ' ', %$env, @$args;
 		like $out, $re, '… and the reason';
 		unlike $out, qr/[^\n]\z/, '… in whole lines';
+		unlike $out, qr/pass.?word/, '… without a password' if grep { /pass.?word/ } @$args;
 	}
 	ok !-e "$dir/never", 'nothing was made on the disk';
 };

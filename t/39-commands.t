@@ -57,6 +57,7 @@ subtest 'help, and arguments that are wrong' => sub {
 		my ($status, $out) = cmd(@$args);
 		is $status, 64, "status 64: @$args";
 		like $out, $re, '… and the reason';
+		unlike $out, qr/[ \t]$/m, '… without blanks at the end';
 	}
 };
 
@@ -81,6 +82,13 @@ subtest 'explain: rule, key, what is stored, and the verdict' => sub {
 	does(qr/^  rule +default\n  because +no rule matches/m, 0, 'for people', 'explain', "$u/plain");
 	is told('-H', 'Cache-Control: no-cache', "$u/plain")->{verdict}{verdict}, 'REVALIDATE', 'a request that wants it confirmed';
 	is told('-H', 'Cache-Control: no-store', "$u/plain")->{verdict}{reason}, 'request_no_store', '… that wants no cache';
+	for ('X-Forwarded-Host: a.test', 'X-Original-URL: /a', 'Forwarded: for=192.0.2.1;host=a.test') {
+		my $v = told('-H', $_, "$u/plain")->{verdict};
+		is "$v->{verdict} $v->{reason} $v->{fwd}", 'PASS request_forwarded request', "… with $_";
+		like $v->{because}, qr/X-Forwarded-Host/, '… and why that is';
+		ok !$proxy->curl('-H', $_, "$u/plain")->hit, '… which is so';
+	}
+	is told('-H', 'X-Forwarded-For: 192.0.2.1', "$u/plain")->{verdict}{verdict}, 'HIT', '… one that every chained proxy adds';
 	is told('-X', 'POST', "$u/plain")->{verdict}{reason}, 'no_cache_method', '… of another method';
 	is told('-X', 'HEAD', "$u/plain")->{verdict}{reason}, 'head_synthetic_from_cache', '… HEAD';
 	fetch("$u/stale");
@@ -137,7 +145,15 @@ subtest 'get: what is stored, exactly' => sub {
 	my $chunk = join '/', $dir, 'store', 'data', (split //, $hash)[0 .. 3], $hash;
 	chmod 0644, $chunk;
 	spew($chunk, 'x' x 256);
-	is +(cmd('get', "$u/bytes"))[0], 65, 'bytes that are not those that were stored: status 65';
+	spew($file, 'what was there');
+	is +(cmd('get', '-o', $file, "$u/bytes"))[0], 65, 'bytes that are not those that were stored: status 65';
+	is slurp($file), 'what was there', '… and FILE stays as it was';
+	is_deeply [glob "$file.*"], [], '… with nothing beside it';
+	unlink $file;
+	is +(cmd('get', '-o', $file, "$u/plain"))[0], 0, 'one that is well';
+	is +(stat $file)[2] & 07777, 0666 & ~umask, '… has the mode that files have';
+	is +(cmd('get', '-o', '/dev/null', "$u/plain"))[0], 0, 'what is no file is not replaced by one';
+	ok -c '/dev/null', '… but written to';
 	does(qr/^  chunk .* missing\n/m, 0, 'then it is gone', 'explain', "$u/bytes");
 };
 

@@ -240,6 +240,58 @@ subtest '-X: one worker in the foreground process' => sub {
 	is $p->stop('INT'), 0, 'so does Ctrl-C';
 };
 
+subtest 'the state directory: what is in it is its user\'s; what scripts read is for all' => sub {
+	my $mode = sub { sprintf '%o', (stat $_[0])[2] & 07777 };
+	my $state = "$dir/modes";
+	my $p = proxy(state_dir => $state, workers => 1);
+	is $p->curl($origin->url('/hello'))->status, 200, 'it serves';
+	is $p->stop, 0, 'it ends';
+	chmod 0644, "$state/run/lock"; # as an older version had them
+	chmod 0755, "$state/$_" for 'store', 'meta';
+	$p->launch;
+	is $mode->("$state/run/lock"), '600', 'nobody else can hold run/lock, and so keep it from starting';
+	is $mode->("$state/$_"), '750', "$_/" for 'store', 'meta';
+	is $mode->("$state/meta/data.mdb"), '600', 'the database';
+	is $mode->("$state/$_"), '755', "$_/" for '', 'run';
+	is $mode->("$state/run/$_"), '644', "run/$_" for 'pid', 'port', 'health-port';
+	is $p->curl($origin->url('/hello'))->hit, 1, 'it has all that it needs';
+	SKIP: {
+		skip 'only root can become somebody else', 3 if $>;
+		my @st = stat "$state/run/lock";
+		is "$st[4]", (stat "$state/store")[4], 'the lock is the user\'s whom it has become: its commands look at it';
+		my $as = sub { my ($name, @args) = @_; my @pw = getpwnam $name; run_cmd('setpriv', "--reuid=$pw[2]", "--regid=$pw[3]", '--clear-groups', @args) };
+		my ($s, $out) = $as->('nobody', passsage(), 'bans', '--state-dir', $state);
+		is $s, 0, 'a command of that user' or diag $out;
+		($s, $out) = $as->('games', passsage(), 'bans', '--state-dir', $state);
+		is $s >> 8, 77, 'another\'s may not';
+	}
+	is $p->stop, 0, 'it ends well';
+};
+
+subtest 'what has the CA\'s key leaves no core, and others of its user cannot look into it; the rest is as the operator says' => sub {
+	my @cmd = $> ? () : ('setpriv', '--reuid=nobody', '--regid=' . (getpwnam 'nobody')[3], '--clear-groups', '--inh-caps=-all');
+	my $wrapper = "$dir/cores.sh"; # who becomes another user by itself is not dumpable at all
+	spew($wrapper, "#!/bin/sh\nulimit -S -c \$(ulimit -H -c)\nexec @cmd '@{[passsage()]}' \"\$\@\"\n");
+	chmod 0755, $wrapper;
+	my $state = "$dir/cores";
+	mkdir $state;
+	chmod 0777, $state;
+	local $ENV{PASSSAGE} = $wrapper;
+	my $p = proxy(state_dir => $state, workers => 1);
+	my $cores = sub { (slurp("/proc/$_[0]/limits") =~ /^Max core file size\s+(\S+)/m)[0] };
+	my ($certgen, $worker) = map { $p->pids($_) } 'certgen', 'worker 0';
+	is $p->curl($origin->https('/hello'))->status, 200, 'it serves';
+	is $cores->($certgen), 0, 'certgen leaves no core';
+	SKIP: { # sanitizers look into /proc themselves
+		skip 'under a sanitizer', 1 if $ENV{SAN};
+		is +(stat "/proc/$certgen/mem")[4], 0, '… its memory is root\'s alone';
+	}
+	isnt +(stat "/proc/$_/mem")[4], 0, $p->title($_) . ' is its user\'s' for $p->master, $worker;
+	my ($soft, $hard) = slurp("/proc/$worker/limits") =~ /^Max core file size\s+(\S+)\s+(\S+)/m;
+	is $soft, $hard, '… and may leave one';
+	is $p->stop, 0, 'it ends well';
+};
+
 SKIP: {
 	skip 'only root can become somebody else', 1 if $>;
 	subtest 'started as root, it is somebody else after binding' => sub {

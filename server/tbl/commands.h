@@ -6,7 +6,7 @@ COMMAND(explain, "[-H 'NAME: VALUE']... [-X METHOD] [--client ADDRESS] [--json] 
 	"Nothing is asked of the origin, and nothing changes. --json is for scripts: the same names, with _ for blanks.")
 COMMAND(get, "[--head | -i] [-o FILE] [-H 'NAME: VALUE']... URL",
 	"Writes the body of what is stored for a request, exactly as the origin sent it; the origin is not asked.",
-	"--head writes the status and the header fields instead, -i both. -o writes to FILE. -H is a field of the request: it selects among variants.\n"
+	"--head writes the status and the header fields instead, -i both. -o writes to FILE, which appears when all of it is there and right. -H is a field of the request: it selects among variants.\n"
 	"The status is 1 when nothing is stored for it. The bytes are checked; when they are not those that were stored the status is 65.")
 COMMAND(fetch, "-o FILE [-H 'NAME: VALUE']... URL | [-j N] [-H 'NAME: VALUE']... [--from FILE] URL...",
 	"With -o downloads to FILE, by several requests at a time where that is faster; without, fetches URLs through the running instance, so that it has them.",

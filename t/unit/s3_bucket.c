@@ -420,6 +420,16 @@ test_sending(struct credentials *c)
 	playing(play_store);
 	is_int(bucket_put_file(b, STR("k"), small, 1000, sum, true, problem), 1, "one that is there and old");
 	is_int(copies_n, 1, "is made young by a copy");
+	is_int(bucket_renew(b, STR("k"), 1000, problem), 0, "so it is for whoever has not its bytes");
+	is_int(copies_n, 2, "by another copy");
+	is_int(bucket_renew(b, STR("k"), 999, problem), -ERR_NOT_FOUND, "one of another size is another");
+	store.copy_stays_old = true;
+	is_int(bucket_renew(b, STR("k"), 1000, problem), -ERR_CONFLICT, "an S3 that does not renew by copying cannot help");
+	store.copy_stays_old = false;
+	store.age_ms = 0;
+	is_int(bucket_renew(b, STR("k"), 1000, problem), 0, "a young one is well as it is");
+	is_int(copies_n, 3, "and is not copied");
+	store.age_ms = 2 * BUCKET_FRESH_MS;
 	store.copy_error = ERROR("InternalError");
 	is_int(bucket_put_file(b, STR("k"), small, 1000, sum, true, problem), -ERR_S3_FAILED, "a copy that fails after its 200");
 	store.copy_error = NULL;

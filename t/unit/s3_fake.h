@@ -13,13 +13,14 @@
 struct bucket {
 	pthread_mutex_t m;
 	pthread_cond_t c;
-	struct { char key[128]; char *bytes; uint64_t size; } objects[FAKE_OBJECTS];
+	struct { char key[128]; char *bytes; uint64_t size; bool old; } objects[FAKE_OBJECTS];
 	unsigned n;
 	/* what it does */
 	int get_err, head_err, put_err;  /* -ERR_X: says so */
 	unsigned get_errs, put_errs;     /* … so many times (0: always) */
 	uint64_t cut_at;                 /* streams break there … */
 	unsigned cuts;                   /* … so many times */
+	bool no_copy;                    /* what is old stays so */
 	bool short_end;                  /* … and look as if that were all */
 	uint64_t wrong_at;               /* this byte is another; UINT64_MAX: none */
 	bool held;                       /* bytes behind hold_from come only after fake_release */
@@ -199,6 +200,22 @@ bucket_head(struct bucket *b, struct str key, uint64_t *size, char problem[BUCKE
 		*size = b->objects[i].size;
 	pthread_mutex_unlock(&b->m);
 	return i >= 0 ? 0 : -ERR_NOT_FOUND;
+}
+
+int
+bucket_renew(struct bucket *b, struct str key, uint64_t size, char problem[BUCKET_PROBLEM])
+{
+	uint64_t has;
+	int r = bucket_head(b, key, &has, problem);
+
+	if (r < 0 || has != size)
+		return r < 0 ? r : -ERR_NOT_FOUND;
+	pthread_mutex_lock(&b->m);
+	int i = fake_find(b, key);
+	r = b->objects[i].old && b->no_copy ? -ERR_CONFLICT : 0;
+	b->objects[i].old &= b->no_copy;
+	pthread_mutex_unlock(&b->m);
+	return r;
 }
 
 int
