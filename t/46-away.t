@@ -44,7 +44,7 @@ sub crowd { # the $CROWD asks for these at once, while others get hits and misse
 	is $j{crowd}{ok}, $CROWD, '… the crowd has all of them';
 	cmp_ok $j{crowd}{latency}{max_us} / 1e6, '<', $bound * slow(), "… within $bound s";
 	cmp_ok $j{hits}{latency}{p50_us} / 1e3, '<', 50 * slow(), '… hits go on';
-	cmp_ok $j{hits}{latency}{p99_us} / 1e3, '<', 1000 * slow(), '… nearly all of them';
+	cmp_ok $j{hits}{latency}{p99_us} / 1e3, '<', 2000 * slow(), '… nearly all of them';
 	cmp_ok $j{misses}{latency}{p50_us} / 1e3, '<', 300 * slow(), '… and so do misses'; # one may have to find out that Elasticsearch is away
 	cmp_ok $threads, '<', 2 * $CROWD + 100, '… threads are bounded';
 	cmp_ok $mb, '<', 100 * slow(), '… and memory is' unless $ENV{SAN};
