@@ -18,6 +18,8 @@ struct refill {
 	_Atomic unsigned refs;           /* its maker's, and each job's */
 	_Atomic unsigned failures;       /* of the bucket, in a row */
 	_Atomic int64_t away_until;      /* mono ms */
+	_Atomic int64_t away_since;      /* mono ms: what was asked before that says nothing new when it fails */
+	_Atomic int64_t answered;        /* mono ms: its last answer */
 	_Atomic(const char *) trouble;
 };
 
@@ -103,27 +105,39 @@ may_ask(struct refill *r)
 	return now >= until && atomic_compare_exchange_strong(&r->away_until, &until, now + REFILL_AWAY_MS);
 }
 
+/* since: when it was asked. A crowd's requests that fail together are one failure of the bucket, not hundreds in a row. */
 static void
-note_answer(struct refill *r, int err)
+note_answer(struct refill *r, int err, int64_t since)
 {
 	int64_t away = REFILL_AWAY_MS;
 	unsigned n;
 
 	if (err != -ERR_S3_FAILED && err != -ERR_S3_SLOW_DOWN && err != -ERR_S3_DENIED) {
+		atomic_store(&r->answered, clock_mono());
 		if (atomic_exchange(&r->failures, 0) >= REFILL_FAILURES) {
 			atomic_store(&r->trouble, NULL);
 			log_info("S3 answers again: chunks are fetched from it");
 		}
 		return;
 	}
+	if (atomic_load(&r->failures) >= REFILL_FAILURES && since < atomic_load(&r->away_since))
+		return;
 	n = atomic_fetch_add(&r->failures, 1) + 1;
 	if (n < REFILL_FAILURES)
 		return;
 	for (unsigned i = REFILL_FAILURES; i < n && away < REFILL_AWAY_MAX_MS; i++)
 		away *= 2;
+	atomic_store(&r->away_since, clock_mono());
 	atomic_store(&r->away_until, clock_mono() + (away < REFILL_AWAY_MAX_MS ? away : REFILL_AWAY_MAX_MS));
 	if (atomic_exchange(&r->trouble, err_text(err)) == NULL)
 		log_warn("no chunks are fetched from S3 for the moment: %s", err_text(err));
+}
+
+void
+refill_silent(struct refill *r, int64_t since)
+{
+	if (atomic_load(&r->answered) < since)
+		note_answer(r, -ERR_S3_FAILED, since);
 }
 
 /* --- the job --- */
@@ -192,7 +206,7 @@ begin(struct job *j)
 			break;
 		j->again = true;
 	}
-	note_answer(j->refill, err);
+	note_answer(j->refill, err, since);
 	if (err < 0)
 		log_debug("chunk %.*s: %s %s", STRP(key), err_text(err), problem);
 	arena_fini(&a);
@@ -299,7 +313,7 @@ advance(struct job *j, int64_t deadline)
 		return err < 0 ? ended(j, err) : 0;
 	}
 	if (j->again) {
-		note_answer(j->refill, -ERR_S3_FAILED);
+		note_answer(j->refill, -ERR_S3_FAILED, clock_mono());
 		return ended(j, -ERR_S3_FAILED);
 	}
 	j->again = true; /* it broke: from there on, once */
@@ -406,6 +420,8 @@ refill_ahead(struct refill *r, const struct chunk_id *id, uint64_t length)
 	struct fill *f;
 	struct job *j;
 
+	if (r->o.spare != NULL && !r->o.spare(r->o.run_arg))
+		return;
 	if (claim(r, id, length, &c, &f) != 0)
 		return;
 	if (c == FILL_READER) {

@@ -1,6 +1,7 @@
 /* refill.h - chunks that the local store has lost, or never had, come back from the bucket. One download a chunk however many readers in
  * whatever workers: it is a fill (fill.h) whose key is "chunk/<its name>", so readers stream it while it comes, and it enters the store only
- * when its bytes verify against its name (a random name has no hash: its length). Used by object.c only, but for its making. Thread-safe.
+ * when its bytes verify against its name (a random name has no hash: its length). Used by object.c only, but for its making
+ * and refill_silent. Thread-safe.
  *
  * What a reader gets before the end is not verified yet when the chunk is longer than REFILL_WHOLE; the chunk's last bytes are held back
  * until all of it is, so that wrong bytes always end as an error and never as a complete answer. A stream that breaks is taken up once
@@ -29,6 +30,7 @@ struct refill_options {
 	unsigned ahead;              /* chunks that are asked for before they are needed */
 	/* Runs job(job_arg) in another thread, soon; false: none can be had (the reader then does it itself, while it reads). NULL: none ever. */
 	bool (*run)(void *arg, void (*job)(void *), void *job_arg);
+	bool (*spare)(void *run_arg); /* are there threads for what nobody waits for yet? NULL: yes */
 	void *run_arg;
 	void (*about_to_wait)(void *); /* the calling thread, a reader's or a job's, is about to wait for S3; NULL */
 	void *about_arg;
@@ -36,6 +38,9 @@ struct refill_options {
 struct refill;
 struct refill *refill_new(const struct refill_options *);
 void refill_free(struct refill **);     /* all readers are closed by then; jobs that run go on, and need what the options name until they end */
+/* Who waited for first bytes since then (mono ms) has given up: a failure, unless the bucket has answered anybody meanwhile. Its time-out is
+ * much longer than a client's patience, and others must not come to wait as long. */
+void refill_silent(struct refill *, int64_t since);
 unsigned refill_window(const struct refill *); /* chunks ahead */
 /* The chunk's key in the bucket: <prefix><h>/<h>/…/<name>. */
 struct str chunk_key(struct arena *, const char *prefix, unsigned depth, const struct chunk_id *);

@@ -246,7 +246,7 @@ static int make_sure(struct request *r)
 	int e;
 	if (!first_wanted(r, &first, &n) || (e = object_prepare(r->object, first, n, 0)) == 0)
 		return 0;
-	const int64_t until = clock_mono() + FIRST_BYTES_MS;
+	const int64_t since = clock_mono(), until = since + FIRST_BYTES_MS;
 	pool_blocking(r->worker->pool);
 	while (e == -ERR_TIMEOUT && clock_mono() < until) {
 		if (conn_gone(r->conn))
@@ -254,6 +254,8 @@ static int make_sure(struct request *r)
 		const int64_t slice = clock_mono() + SLICE_MS;
 		e = object_prepare(r->object, first, n, slice < until ? slice : until);
 	}
+	if (e == -ERR_TIMEOUT)
+		refill_silent(r->worker->refill, since);
 	return e;
 }
 

@@ -173,10 +173,17 @@ static void aside_run(struct pool_item *it)
 	free(a);
 }
 
+static bool any_spare(void *arg)
+{
+	const struct worker *w = arg;
+	return w->pool != NULL && pool_spare(w->pool);
+}
+
+/* Jobs have threads of their own (POOL_JOB). A reader that had to fetch for itself would be bound by S3's time-out, not by its patience. */
 static bool run_aside(void *arg, void (*job)(void *), void *job_arg)
 {
 	struct worker *w = arg;
-	if (w->pool == NULL || !pool_spare(w->pool))
+	if (w->pool == NULL)
 		return false;
 	struct aside *a = xcalloc(1, sizeof *a);
 	a->item.run = aside_run;
@@ -194,7 +201,7 @@ static void open_fleet(struct worker *w)
 	w->spool = fleet_spool(w->chunks);
 	s3host_of(conf()->s3_endpoint, conf()->s3_bucket, conf()->s3_region, &w->s3_host);
 	const struct refill_options ro = { .bucket = w->fleet.bucket, .chunks = w->chunks, .fills = heritage.shared.fills, .spool = w->spool, .worker = w->index,
-	                                   .prefix = s->data_prefix, .depth = (unsigned)s->prefix_depth, .ahead = (unsigned)s->refill_ahead, .run = run_aside,
+	                                   .prefix = s->data_prefix, .depth = (unsigned)s->prefix_depth, .ahead = (unsigned)s->refill_ahead, .run = run_aside, .spare = any_spare,
 	                                   .run_arg = w, .about_to_wait = about_to_wait, .about_arg = w };
 	w->refill = refill_new(&ro);
 	w->shared_documents = w->fleet.remote != NULL;
