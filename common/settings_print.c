@@ -66,7 +66,7 @@ readable(const struct row *r, const char *text, struct arena *a)
 	if (!r->type->is_list)
 		return text;
 	while (rest.n) {
-		struct str one = str_cut(&rest, ',');
+		struct str one = str_trim(str_cut(&rest, ','));
 		all = arena_printf(a, "%s%s%.*s", all, *all ? ", " : "", STRP(one)).p;
 	}
 	return all;

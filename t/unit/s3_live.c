@@ -32,10 +32,10 @@ keys_of(const char *access_key, const char *secret_key)
 }
 
 static struct bucket *
-bucket_of(const char *bucket, struct credentials *c, const char *read_url)
+bucket_in(const char *region, const char *bucket, struct credentials *c, const char *read_url)
 {
 	struct bucket *b;
-	struct bucket_options o = { .httpc = engine, .credentials = c, .endpoint = endpoint, .bucket = bucket, .region = "us-east-1", .read_url = read_url,
+	struct bucket_options o = { .httpc = engine, .credentials = c, .endpoint = endpoint, .bucket = bucket, .region = region, .read_url = read_url,
 		.connect_timeout_ms = 2000, .read_timeout_ms = 20000, .multipart_min = 12 * MB, .part_size = 5 * MB };
 	int r = bucket_open(&b, &o, problem);
 
@@ -45,6 +45,7 @@ bucket_of(const char *bucket, struct credentials *c, const char *read_url)
 	}
 	return b;
 }
+static struct bucket *bucket_of(const char *bucket, struct credentials *c, const char *read_url) { return bucket_in("us-east-1", bucket, c, read_url); }
 
 static int
 file_of(size_t n, unsigned seed)
@@ -233,6 +234,9 @@ test_access(void)
 	is_int(fetch(b, "data/1/0/0/0/big", 0, 0, 3, &size), -ERR_S3_DENIED, "nobody may not read");
 	bucket_close(&b);
 
+	b = bucket_in("us-west-2", name, good, "");
+	is_int(bucket_check(b, 2000, problem), 0, "another region than the bucket's: the check learns it, as a node's first question");
+	bucket_close(&b);
 	missing = bucket_of("there-is-none", good, "");
 	is_int(bucket_check(missing, 2000, problem), -ERR_NOT_FOUND, "no such bucket: the check");
 	is_int(fetch(missing, "data/x", 0, 0, 3, &size), -ERR_S3_FAILED, "no such bucket is not a missing object");
