@@ -251,14 +251,15 @@ bucket_delete(struct bucket *b, struct str key, char problem[BUCKET_PROBLEM])
 	return r == -ERR_NOT_FOUND ? 0 : r;
 }
 
-/* One question whether the bucket answers. */
+/* One question whether the bucket answers. *refuses: it does, and says that it is our fault. */
 static int
-check(struct bucket *b, struct str method, struct str query, int64_t timeout_ms, char *problem)
+check(struct bucket *b, struct str method, struct str query, int64_t timeout_ms, bool *refuses, char *problem)
 {
 	struct call c = { .b = b, .method = method, .query = query, .problem = problem,
 		.connect_ms = timeout_ms < b->connect_ms ? timeout_ms : b->connect_ms, .read_ms = timeout_ms < b->read_ms ? timeout_ms : b->read_ms };
 	int r = call_run(&c);
 
+	*refuses = r < 0 && (c.resp.status == 400 || c.resp.status == 403);
 	if (r == 0)
 		call_drain(&c);
 	call_end(&c);
@@ -270,9 +271,10 @@ check(struct bucket *b, struct str method, struct str query, int64_t timeout_ms,
 int
 bucket_check(struct bucket *b, int64_t timeout_ms, char problem[BUCKET_PROBLEM])
 {
-	int r = check(b, STR("HEAD"), STR_NONE, timeout_ms, problem);
+	bool refuses;
+	int r = check(b, STR("HEAD"), STR_NONE, timeout_ms, &refuses, problem);
 
-	if (r == -ERR_S3_REFUSED || r == -ERR_S3_DENIED)
-		r = check(b, STR("GET"), STR("list-type=2&max-keys=1"), timeout_ms, problem);
+	if (refuses)
+		r = check(b, STR("GET"), STR("list-type=2&max-keys=1"), timeout_ms, &refuses, problem);
 	return r;
 }
