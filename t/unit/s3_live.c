@@ -170,13 +170,15 @@ fill_main(void *arg)
 	struct bucket *b = arg;
 	static _Atomic unsigned next;
 	int fd = file_of(1, 1);
+	char problem_here[BUCKET_PROBLEM];
 	unsigned i;
 
 	while ((i = next++) < 1203) {
 		char key[64];
 		snprintf(key, sizeof key, "list/%x/%04u", i % 16, i);
-		if (bucket_put_file(b, str_c(key), fd, 1, NULL, false, NULL) != 0)
-			printf("# %s was not sent\n", key);
+		int tries = 3; /* this server fails now and then when several make one folder */
+		while (bucket_put_file(b, str_c(key), fd, 1, NULL, false, problem_here) != 0 && --tries > 0)
+			printf("# %s was not sent: %s\n", key, problem_here);
 	}
 	fd_close(&fd);
 	return NULL;
