@@ -102,12 +102,6 @@ enum req_step step_answer(struct request *r)
 	return next;
 }
 
-/* Has it a validator? Else there is nothing to be won by waiting until it is stored. */
-static bool worth_asking_about(struct request *r)
-{
-	return headers_has(&r->meta.headers, STR("ETag")) || headers_has(&r->meta.headers, STR("Last-Modified")) || r->meta.status == 206;
-}
-
 static bool is_committed(void *arg)
 {
 	struct request *r = arg;
@@ -119,8 +113,9 @@ static bool is_committed(void *arg)
 	return request_look_up(r, &id) == 0 && r->has_stored && r->stored.response_time >= r->meta.response_time;
 }
 
-/* What came just now may not be used unasked (no-cache), but asked about. Its bytes are all there, and its document is a commit away:
- * worth these milliseconds, where a second download is not. */
+/* What came just now may not be used unasked (no-cache), but asked about, or replaced. Its bytes are all there, and its document is a commit away:
+ * worth these milliseconds, where a second download is not; and what comes instead could not be stored beside it, so that all others would go on
+ * getting the older answer. */
 static bool await_commit(struct request *r, struct fill *fill)
 {
 	if (!fill_whole(fill))
@@ -185,7 +180,7 @@ static enum req_step join(struct request *r, struct fill **fill, bool *alone)
 		return STEP_deliver;
 	}
 	struct str grown_vary = e == 0 ? r->meta.vary : STR_NONE;
-	bool stored = e == 0 && grown_vary.n == 0 && worth_asking_about(r) && await_commit(r, *fill);
+	bool stored = e == 0 && grown_vary.n == 0 && await_commit(r, *fill);
 	fill_leave(fill);
 	if (stored)
 		return STEP_MAX;

@@ -393,6 +393,7 @@ subtest 'the policies, forced by a header of the request' => sub {
 		my $path = '/policy' . ++$seq;
 		$origin->set($path => { cc => $stored eq 'fresh' ? 'max-age=60' : 'max-age=0', body => 'old', etag => '"1"', conditional => 1 });
 		is ask('Standard', $path)->body, 'old', "$policy, stored $stored, the origin says $next:";
+		wait_until(sub { ask('NoRefresh', $path)->header('cache-status') && ask('Standard', $path, '-H', 'Cache-Control: only-if-cached, max-stale')->status == 200 }, 10, 'its commit');
 		$origin->set($path => $new{$next});
 		my $r = ask($policy, $path);
 		is $r->body, $want, "… the client gets '$want'";
