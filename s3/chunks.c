@@ -733,6 +733,20 @@ chunk_open(struct chunks *s, const struct chunk_id *id, uint64_t size, struct ch
 	return 0;
 }
 
+int
+chunks_borrow(struct chunks *s, const struct chunk_id *id, uint64_t size, const char *tmp_path)
+{
+	char path[CHUNKS_PATH];
+	struct chunk *c;
+	int r = chunk_open(s, id, size, &c);
+
+	if (r < 0)
+		return r;
+	chunk_close(&c);
+	id_path(s, id, path);
+	return link(path, tmp_path) < 0 ? errno_err() : 0;
+}
+
 bool chunk_in_memory(const struct chunk *c) { return c->fd < 0; }
 
 ssize_t
