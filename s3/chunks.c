@@ -372,7 +372,7 @@ tmp_create(const char *path)
 
 	/* EEXIST: debris of an earlier run. Never truncate it: it may be the inode of a stored chunk. */
 	for (int tries = 0; fd < 0 && tries < 3; tries++) {
-		fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+		fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
 		if (fd < 0 && errno == EEXIST && unlink(path) < 0)
 			break;
 		if (fd < 0 && errno == ENOENT && make_parent(path) < 0)

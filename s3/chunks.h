@@ -54,7 +54,7 @@ int chunks_adopt(struct chunks *, const char *tmp_path, const struct chunk_id *)
 int chunks_borrow(struct chunks *, const struct chunk_id *, uint64_t size, const char *tmp_path);
 /* A name under <state>/store/tmp for a growing chunk: fill slot, its generation, chunk number. n: CHUNKS_PATH. */
 void chunks_tmp_path(const struct chunks *, unsigned slot, uint32_t generation, uint32_t chunk, char *out, size_t n);
-/* Makes that file, new and empty: an fd to write, or -ERR_FULL, -ERR_SYSTEM. */
+/* Makes that file, new and empty: an fd to write and read, or -ERR_FULL, -ERR_SYSTEM. */
 int chunks_tmp_create(struct chunks *, const char *tmp_path);
 /* What became of a write to a tmp file (errno as the failed call left it): feeds chunks_health. Returns r, -ERR_FULL or -ERR_SYSTEM. */
 int chunks_result(struct chunks *, int r);
