@@ -300,6 +300,8 @@ static bool judged(struct fetching *f)
 	case OUTCOME_STORE:
 		if (f->fill != NULL && storing_begin(ask, &st, a, out) == 0)
 			return true;
+		if (f->fill == NULL) /* it was not to be shared, a moment ago: the next one may store it */
+			fill_shareable(heritage.shared.fills, ask->plan->id);
 		out->outcome = OUTCOME_RELAY;
 		break;
 	case OUTCOME_FRESHEN:

@@ -39,6 +39,7 @@ struct job {
 	bool ranged;
 	struct extent brings;      /* by xfer */
 	bool fills_rest;           /* what nobody asks for is fetched, too */
+	bool expires;              /* its URL is signed: all of it is asked for while that holds, and what flows then is kept */
 	bool has_note;             /* of what is there: partial.h */
 	int64_t noted;             /* mono: when it was looked whether there is more to note; and how many chunks the last note had */
 	uint32_t noted_chunks;
@@ -333,7 +334,7 @@ static void ranges_run(struct pool_item *it)
 	j->fills_rest = (uint64_t)j->object.size <= s->fill_rest;
 	const struct ranges_sink sink = { .write = sink_write, .wanted = sink_wanted, .tick = sink_tick, .arg = j };
 	const struct ranges_ask ask = { .httpc = j->worker->httpc, .request = &j->request, .streams = (unsigned)s->http_concurrency, .parallel_min = s->parallel_min,
-	                                .rest = j->fills_rest ? REST_ALWAYS : REST_NEVER, .object = &j->object, .have = have->v, .have_n = have->n,
+	                                .spread = j->expires, .rest = j->fills_rest ? REST_ALWAYS : REST_NEVER, .object = &j->object, .have = have->v, .have_n = have->n,
 	                                .first = j->xfer != NULL ? &j->xfer : NULL, .brings = j->brings, .whole = !j->ranged, .extents = FILL_EXTENTS };
 	pool_blocking(j->worker->pool);
 	int err = fetch_ranges(&ask, &sink, problem);
@@ -362,6 +363,7 @@ static bool by_ranges(const struct fetch_ask *ask, struct job *j, const struct h
 	j->request = (struct httpc_request){ .method = STR("GET"), .url = arena_dup(&j->arena, ask->request->url.text), .headers = &j->headers, .body_length = -1,
 	                                     .to = gate_destinations(&ask->request->client), .bulk = true };
 	plan_limits(ask->plan, &j->request);
+	j->expires = !str_eq(key_normalise(&j->arena, j->request.url), j->request.url); /* what signs is no part of a key */
 	return true;
 }
 
