@@ -25,6 +25,7 @@ struct settings {
 #define SETTING_TYPE_port unsigned
 #define SETTING_TYPE_int int64_t
 #define SETTING_TYPE_size uint64_t
+#define SETTING_TYPE_rest uint64_t         /* a size, or the words never (0) and always (UINT64_MAX) */
 #define SETTING_TYPE_seconds int64_t      /* in ms; text is seconds, fractions allowed, or "500ms", "30s", "5m", "2h", "1d" */
 #define SETTING_TYPE_str const char *     /* never NULL */
 #define SETTING_TYPE_url const char *     /* text; what stands before an @ is not shown */

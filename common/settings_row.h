@@ -39,7 +39,7 @@ struct settings_place { const char *home, *cwd; }; /* NULL: not known */
 extern struct settings_place settings_place;
 
 /* settings_types.c */
-#define TYPES(X) X(bool) X(port) X(int) X(size) X(seconds) X(str) X(url) X(path) X(pem) X(list) X(names) X(ranges) X(ports) \
+#define TYPES(X) X(bool) X(port) X(int) X(size) X(rest) X(seconds) X(str) X(url) X(path) X(pem) X(list) X(names) X(ranges) X(ports) \
 	X(mode) X(strategy) X(cachestatus) X(policy) X(chunkids)
 #define X(t) extern const struct type settings_type_##t;
 TYPES(X)

@@ -151,6 +151,27 @@ const struct type settings_type_size = { .word = "SIZE", .quoted = true, .from_i
 	.parse = parse_size, .print = print_size };
 
 static const char *
+parse_rest(const struct row *r, const char *text, void *value, struct arena *a)
+{
+	uint64_t n = 0;
+	const struct str word = str_trim(str_c(text));
+	if (str_caseeq(word, STR("always")))
+		n = UINT64_MAX;
+	else if (!str_caseeq(word, STR("never")) && !parse_units(text, size_units, &n))
+		return "must be always, never, or a size such as 10G";
+	*(uint64_t *)value = n;
+	return NULL;
+}
+
+static const char *
+print_rest(const struct row *r, const void *value, struct arena *a)
+{
+	uint64_t n = *(const uint64_t *)value;
+	return n == UINT64_MAX ? "always" : n == 0 ? "never" : print_size(r, value, a);
+}
+const struct type settings_type_rest = { .word = "SIZE", .quoted = true, .from_int = true, .parse = parse_rest, .print = print_rest };
+
+static const char *
 parse_seconds(const struct row *r, const char *text, void *value, struct arena *a)
 {
 	uint64_t ms;

@@ -71,11 +71,11 @@ recorder_put(struct recorder *r, MDB_txn *txn, struct str id, struct str rec)
 	return mdb_put(txn, mirror_dbi(r->mirror, MIRROR_DOCUMENTS), &key, &data, 0);
 }
 
-/* Parts of a body (id + "+part") are this node's own business. */
+/* Parts of a body (id + "+part", "+partial") are this node's own business. */
 bool
 change_is_shared(const struct recorder *r, struct str id)
 {
-	return r->outbox && !str_ends(id, STR("+part"));
+	return r->outbox && !str_ends(id, STR("+part")) && !str_ends(id, STR("+partial"));
 }
 
 static int

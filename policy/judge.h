@@ -116,6 +116,8 @@ bool judge_keeps_part(const struct judge_options *, const struct plan *, const s
 bool judge_rest(const struct judge_options *, const struct meta *part, int64_t now, struct arena *, struct str *range, struct str *if_range);
 bool judge_completes(const struct meta *part, const struct http_response *);             /* is this the rest of it (3.4)? */
 void judge_combine(const struct meta *part, struct http_response *rest, struct arena *); /* rest becomes the head of the whole */
+/* A 206 of something that has so many bytes becomes the head of it: with the fields of earlier that it does not have itself (NULL: none). */
+void judge_as_whole(const struct meta *earlier, uint64_t total, struct http_response *, struct arena *);
 
 /* How a complete (or growing) stored response answers this request: RFC 9110 13.2.2 precedence, then ranges (14.2). */
 enum selection { SELECT_FULL, SELECT_RANGES, SELECT_NOT_MODIFIED, SELECT_PRECONDITION_FAILED, SELECT_UNSATISFIABLE };

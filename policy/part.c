@@ -1,9 +1,11 @@
 /* part.c - partial content (RFC 9111 3.3, 3.4). The usual answer to a range is to fetch the whole and serve the range from it as it grows.
- * The tail of something that is not stored is the exception: all the rest would have to come first, while who asks (for the index of an
- * archive) wants only that. Then the range itself is asked for and the 206 is kept, beside the whole and never in its place. */
+ * What is far behind, or the tail of something that is not stored, is the exception: all before it would have to come first, while who asks (for
+ * the index of an archive) wants only that. Then the range itself is asked for. When the rest can be asked for, too, it is how the whole begins
+ * (server/storing.h); else the 206 is kept, beside the whole and never in its place. */
 #include "storable.h"
 #include "../common/range.h"
 
+#define FAR (1u << 20)        /* a range that begins behind it is asked for by itself: what stands before would take longer than another request */
 #define PREFIX_MAX (8u << 20) /* bytes that are copied to complete them; a longer beginning is fetched again with the whole */
 
 /* The request is for one range and nothing else. */
@@ -25,10 +27,12 @@ judge_wants_part(const struct plan *plan, const struct http_request *req)
 {
 	struct str range = only_range(req), spec = str_from(range, sizeof("bytes=") - 1);
 	uint64_t n;
-	if (plan->policy == POLICY_NoCache || plan->policy == POLICY_AlwaysUpstream || !str_casestarts(range, STR("bytes=-")) ||
-	    !str_u64(str_from(spec, 1), INT64_MAX, &n))
+	if (plan->policy == POLICY_NoCache || plan->policy == POLICY_AlwaysUpstream || !str_casestarts(range, STR("bytes=")))
 		return STR_NONE;
-	return range;
+	if (str_starts(spec, STR("-")))
+		return str_u64(str_from(spec, 1), INT64_MAX, &n) ? range : STR_NONE;
+	struct str last = spec, first = str_cut(&last, '-');
+	return str_u64(first, INT64_MAX, &n) && n >= FAR && (last.n == 0 || str_u64(last, INT64_MAX, &n)) ? range : STR_NONE;
 }
 
 /* What a stored 206 holds: of bytes [held->first, held->last] of a whole of *total, as many as came. */
@@ -118,16 +122,13 @@ judge_completes(const struct meta *part, const struct http_response *resp)
 
 /* 3.4: the stored fields, updated from the new answer's, as a 200 of the whole. */
 void
-judge_combine(const struct meta *part, struct http_response *resp, struct arena *a)
+judge_as_whole(const struct meta *earlier, uint64_t total, struct http_response *resp, struct arena *a)
 {
 	struct headers all;
-	struct range held;
-	uint64_t total = 0;
-	part_of(part, &held, &total);
 	headers_init(&all, a);
-	for (unsigned i = 0; i < part->headers.n; i++)
-		if (!headers_has(&resp->headers, part->headers.v[i].name))
-			headers_add(&all, part->headers.v[i].name, part->headers.v[i].value);
+	for (unsigned i = 0; earlier != NULL && i < earlier->headers.n; i++)
+		if (!headers_has(&resp->headers, earlier->headers.v[i].name))
+			headers_add(&all, earlier->headers.v[i].name, earlier->headers.v[i].value);
 	for (unsigned i = 0; i < resp->headers.n; i++)
 		headers_add(&all, resp->headers.v[i].name, resp->headers.v[i].value);
 	headers_remove(&all, STR("content-range"));
@@ -135,4 +136,13 @@ judge_combine(const struct meta *part, struct http_response *resp, struct arena 
 	resp->headers = all;
 	resp->status = 200;
 	resp->reason = STR("OK");
+}
+
+void
+judge_combine(const struct meta *part, struct http_response *resp, struct arena *a)
+{
+	struct range held;
+	uint64_t total = 0;
+	part_of(part, &held, &total);
+	judge_as_whole(part, total, resp, a);
 }

@@ -372,7 +372,7 @@ tmp_create(const char *path)
 
 	/* EEXIST: debris of an earlier run. Never truncate it: it may be the inode of a stored chunk. */
 	for (int tries = 0; fd < 0 && tries < 3; tries++) {
-		fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+		fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
 		if (fd < 0 && errno == EEXIST && unlink(path) < 0)
 			break;
 		if (fd < 0 && errno == ENOENT && make_parent(path) < 0)
@@ -731,6 +731,20 @@ chunk_open(struct chunks *s, const struct chunk_id *id, uint64_t size, struct ch
 	*out = table_add(s, c);
 	touch(*out);
 	return 0;
+}
+
+int
+chunks_borrow(struct chunks *s, const struct chunk_id *id, uint64_t size, const char *tmp_path)
+{
+	char path[CHUNKS_PATH];
+	struct chunk *c;
+	int r = chunk_open(s, id, size, &c);
+
+	if (r < 0)
+		return r;
+	chunk_close(&c);
+	id_path(s, id, path);
+	return link(path, tmp_path) < 0 ? errno_err() : 0;
 }
 
 bool chunk_in_memory(const struct chunk *c) { return c->fd < 0; }

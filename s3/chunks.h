@@ -50,9 +50,11 @@ int chunks_put_as(struct chunks *, const void *, size_t, const struct chunk_id *
 bool chunks_random_ids(const struct chunks *);
 /* A file that was written in tmp (chunks_tmp_path) becomes the chunk: linked by its hash, the tmp name stays the caller's. */
 int chunks_adopt(struct chunks *, const char *tmp_path, const struct chunk_id *);
+/* A chunk that is there gets the name of a growing one as well. -ERR_NOT_FOUND, -ERR_CORRUPT as chunk_open, -ERR_FULL, -ERR_SYSTEM. */
+int chunks_borrow(struct chunks *, const struct chunk_id *, uint64_t size, const char *tmp_path);
 /* A name under <state>/store/tmp for a growing chunk: fill slot, its generation, chunk number. n: CHUNKS_PATH. */
 void chunks_tmp_path(const struct chunks *, unsigned slot, uint32_t generation, uint32_t chunk, char *out, size_t n);
-/* Makes that file, new and empty: an fd to write, or -ERR_FULL, -ERR_SYSTEM. */
+/* Makes that file, new and empty: an fd to write and read, or -ERR_FULL, -ERR_SYSTEM. */
 int chunks_tmp_create(struct chunks *, const char *tmp_path);
 /* What became of a write to a tmp file (errno as the failed call left it): feeds chunks_health. Returns r, -ERR_FULL or -ERR_SYSTEM. */
 int chunks_result(struct chunks *, int r);

@@ -12,129 +12,24 @@
  * the wish, or the reader sees the bytes. The writer resets `wanted` before it bumps `event`, and a reader reads `event` before it
  * writes its wish, so a wish that the reset wiped out finds the event changed. A reader that was killed leaves a wish behind: it
  * costs one wake-up. */
-#include "fill.h"
+#include "fill_impl.h"
 #include "iobuf.h"
 #include "manifest.h"
 #include "../common/arena.h"
-#include "../common/clock.h"
-#include "../common/err.h"
-#include "../common/shm.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
 
-/* STATE(name, legal successors) */
-#define STATES \
-	STATE(FREE,    TO(CLAIMED))              /* nobody's */ \
-	STATE(CLAIMED, TO(GROWING) | TO(FAILED)) /* there is a writer, who knows nothing yet */ \
-	STATE(GROWING, TO(RELAYED) | TO(SEALED) | TO(FAILED)) /* the head is known, bytes [0, available) can be read */ \
-	STATE(RELAYED, TO(SEALED) | TO(FAILED))  /* degraded: from relay_base on, bytes go through the ring */ \
-	STATE(SEALED,  TO(FREE))                 /* the body is whole */ \
-	STATE(FAILED,  TO(FREE))                 /* it will never be */
-
-enum state {
-#define STATE(name, to) name,
-	STATES
-#undef STATE
-};
 #define TO(name) (1u << (name))
 static const unsigned successors[] = {
 #define STATE(name, to) [name] = (to),
 	STATES
 #undef STATE
-};
-
-#define PAGE 4096
-#define NOTHING UINT64_MAX /* nobody wants anything; no relay */
-
-struct lane {
-	uint32_t owner;            /* worker + 1; 0: free */
-	_Atomic uint64_t pos;      /* everything below it may be overwritten */
-};
-
-struct slot {
-	/* what a waiting reader and the writer look at, on a line of its own */
-	_Atomic uint32_t state;
-	_Atomic int32_t err;
-	shm_event event;
-	_Atomic uint32_t relaying;      /* relay_base is good */
-	_Atomic uint64_t wanted;        /* the lowest offset that somebody sleeps for; NOTHING: nobody sleeps */
-	_Atomic uint64_t available;
-	_Atomic int64_t total;          /* -1 unknown */
-	_Atomic uint64_t in_slot;       /* bytes of the body that can be read from `body` below */
-	uint64_t chunk_size;
-	uint32_t head_n;
-
-	_Alignas(64) uint32_t writer;   /* worker + 1; 0: gone */
-	_Atomic uint32_t generation;    /* of this slot: one more at every claim; names the tmp files */
-	_Atomic uint32_t files;         /* tmp files that may exist: 0 .. files - 1 */
-	uint32_t key_n;
-	shm_event room;                 /* for the writer of a relay */
-	_Atomic uint32_t room_wanted;
-	_Atomic uint32_t storing;       /* fill_may_store said yes */
-	uint64_t relay_base;            /* where the ring begins; and, under the lock, what it may have lost: all below ring_from */
-	uint64_t ring_from;
-	_Atomic uint32_t readers[FILL_WORKERS]; /* written under the lock */
-	struct lane lanes[FILL_LANES];
-	char key[FILL_KEY];
-
-	_Alignas(PAGE) char head[FILL_HEAD];
-	_Alignas(PAGE) char body[FILL_INLINE];
-	_Alignas(PAGE) char ring[FILL_RELAY];
-};
-
-/* Keys that are not to be shared: by their tag alone. Two keys with one tag cost a fetch, and there are 2^64. */
-#define SETS 1024
-#define WAYS 4
-struct unshareable { uint64_t tag; int64_t until; };
-
-#define TABLE_MAGIC 0x66696c6c
-
-#define EPOCHS 4096 /* some keys share one: a needless second lookup, or a response that is not stored, no more */
-#define HOSTS 256   /* the same for hosts */
-struct fill_table {
-	uint32_t magic;
-	uint32_t slots;
-	size_t slots_at;           /* from the table's start */
-	struct shm_lock lock;
-	uint32_t top;              /* no slot from here on is taken: what a scan need not look at */
-	_Atomic uint32_t epochs[EPOCHS]; /* how many fills of such keys have ended */
-	_Atomic uint64_t version;        /* counts what was outdated … */
-	_Atomic uint64_t outdated[EPOCHS], outdated_hosts[HOSTS], outdated_all; /* … and which of it was the last about such keys, such hosts, all; under the lock */
-	struct unshareable unshareable[SETS][WAYS];
-	_Atomic uint64_t tags[];   /* TAG_FREE, TAG_KEYLESS, or the key's */
-};
-enum { TAG_FREE, TAG_KEYLESS };
-
-struct fill {
-	struct fill_table *t;
-	struct chunks *chunks;
-	struct slot *s;
-	unsigned index, worker;
-	bool is_writer;
-	/* the chunk file that is open: written at its end, or read anywhere */
-	int fd;
-	uint32_t chunk;
-	/* writer */
-	uint64_t at;               /* bytes that are in files; may be more than available after a failed append */
-	bool spilled;              /* the body goes to files */
-	int failed;                /* what the store said: no append but to a relay */
-	int unstored;              /* a chunk that could not be linked: the body is fine, the object is not stored */
-	struct chunk_id name;      /* of its only chunk, when name.n > 0: fill_name */
-	struct sha256 *sum;
-	struct chunk_id *ids;
-	uint32_t n_ids, room_ids;
-	/* reader */
-	void *buf;
-	int lane;                  /* in a relay; -1 */
-	bool lost;                 /* there was no lane left */
-	uint64_t floor;            /* the lowest offset that the ring still has for us */
 };
 
 /* --- the table --- */
@@ -180,8 +75,8 @@ tag_of(struct str key)
 static uint64_t tag_get(const struct fill_table *t, unsigned i) { return atomic_load_explicit(&t->tags[i], memory_order_acquire); }
 static void tag_set(struct fill_table *t, unsigned i, uint64_t tag) { atomic_store_explicit(&t->tags[i], tag, memory_order_release); }
 
-static unsigned
-readers_of(const struct slot *s)
+unsigned
+fill_slot_readers(const struct slot *s)
 {
 	unsigned n = 0;
 
@@ -190,15 +85,15 @@ readers_of(const struct slot *s)
 	return n;
 }
 
-static void
-readers_add(struct slot *s, unsigned worker, uint32_t n)
+void
+fill_slot_readers_add(struct slot *s, unsigned worker, uint32_t n)
 {
 	atomic_store_explicit(&s->readers[worker], atomic_load_explicit(&s->readers[worker], memory_order_relaxed) + n,
 	    memory_order_relaxed);
 }
 
-static void
-set_state(struct slot *s, enum state to)
+void
+fill_slot_state(struct slot *s, enum state to)
 {
 	INVARIANT(successors[atomic_load(&s->state)] & TO(to));
 	atomic_store(&s->state, to);
@@ -206,8 +101,8 @@ set_state(struct slot *s, enum state to)
 
 /* --- waking --- */
 
-static void
-wake(struct slot *s)
+void
+fill_slot_wake(struct slot *s)
 {
 	atomic_store(&s->wanted, NOTHING);
 	shm_wake_all(&s->event);
@@ -218,15 +113,17 @@ static void
 notify(struct slot *s)
 {
 	if (atomic_load(&s->wanted) != NOTHING)
-		wake(s);
+		fill_slot_wake(s);
+	if (atomic_load(&s->spread))
+		fill_spread_wake(s);
 }
 
-static void
-publish(struct slot *s, uint64_t available)
+void
+fill_slot_publish(struct slot *s, uint64_t available)
 {
 	atomic_store(&s->available, available);
 	if (atomic_load(&s->wanted) < available)
-		wake(s);
+		fill_slot_wake(s);
 }
 
 static void
@@ -241,12 +138,12 @@ want(struct slot *s, uint64_t off)
 /* --- taking and freeing slots --- */
 
 /* Under the lock: frees slot i when nobody has it. true: the caller unlinks its files, afterwards, by generation and files */
-static bool
-free_if_left(struct fill_table *t, unsigned i, uint32_t *generation, uint32_t *files)
+bool
+fill_free_if_left(struct fill_table *t, unsigned i, uint32_t *generation, uint32_t *files)
 {
 	struct slot *s = slot_of(t, i);
 
-	if (tag_get(t, i) != TAG_KEYLESS || s->writer != 0 || readers_of(s) > 0)
+	if (tag_get(t, i) != TAG_KEYLESS || s->writer != 0 || fill_slot_readers(s) > 0)
 		return false;
 	*generation = atomic_load(&s->generation);
 	*files = atomic_load(&s->files);
@@ -259,8 +156,8 @@ free_if_left(struct fill_table *t, unsigned i, uint32_t *generation, uint32_t *f
 	return true;
 }
 
-static void
-unlink_files(struct chunks *chunks, unsigned slot, uint32_t generation, uint32_t files)
+void
+fill_unlink_files(struct chunks *chunks, unsigned slot, uint32_t generation, uint32_t files)
 {
 	char path[CHUNKS_PATH];
 
@@ -268,6 +165,12 @@ unlink_files(struct chunks *chunks, unsigned slot, uint32_t generation, uint32_t
 		chunks_tmp_path(chunks, slot, generation, i, path, sizeof path);
 		unlink(path);
 	}
+}
+
+void
+fill_tmp_path(const struct fill *f, uint32_t chunk, char path[CHUNKS_PATH])
+{
+	chunks_tmp_path(f->chunks, f->index, atomic_load(&f->s->generation), chunk, path, CHUNKS_PATH);
 }
 
 static struct fill *
@@ -282,7 +185,7 @@ handle_new(struct fill_table *t, struct chunks *chunks, unsigned index, unsigned
 	f->worker = worker;
 	f->is_writer = is_writer;
 	f->fd = -1;
-	f->lane = -1;
+	f->lane = f->want = -1;
 	return f;
 }
 
@@ -345,7 +248,7 @@ fill_claim(struct fill_table *t, struct chunks *chunks, struct str key, unsigned
 		s = slot_of(t, i);
 		if (!str_eq(key, (struct str){ s->key, s->key_n }))
 			continue;
-		readers_add(s, worker, 1);
+		fill_slot_readers_add(s, worker, 1);
 		shm_unlock(&t->lock);
 		*h = handle_new(t, chunks, i, worker, false);
 		return FILL_READER;
@@ -369,6 +272,7 @@ fill_claim(struct fill_table *t, struct chunks *chunks, struct str key, unsigned
 	atomic_store(&s->available, 0);
 	atomic_store(&s->total, -1);
 	atomic_store(&s->in_slot, 0);
+	fill_spread_reset(s);
 	atomic_store(&s->room_wanted, 0);
 	atomic_store(&s->storing, 0);
 	atomic_fetch_add(&s->generation, 1);
@@ -393,12 +297,12 @@ fill_reader(struct fill *f)
 {
 	INVARIANT(!f->lost);
 	shm_lock(&f->t->lock);
-	readers_add(f->s, f->worker, 1);
+	fill_slot_readers_add(f->s, f->worker, 1);
 	shm_unlock(&f->t->lock);
 	return handle_new(f->t, f->chunks, f->index, f->worker, false);
 }
 
-unsigned fill_readers(const struct fill *f) { return readers_of(f->s); }
+unsigned fill_readers(const struct fill *f) { return fill_slot_readers(f->s); }
 
 /* --- the writer --- */
 
@@ -414,7 +318,7 @@ fill_head(struct fill *f, struct str record, int64_t total)
 		memcpy(s->head, record.p, record.n);
 	s->head_n = (uint32_t)record.n;
 	atomic_store(&s->total, total);
-	set_state(s, GROWING);
+	fill_slot_state(s, GROWING);
 	notify(s);
 	return 0;
 }
@@ -437,7 +341,7 @@ file_open(struct fill *f)
 	f->chunk = (uint32_t)(f->at / f->s->chunk_size);
 	/* counted before it exists, so that whoever cleans up finds it */
 	atomic_store(&f->s->files, f->chunk + 1);
-	chunks_tmp_path(f->chunks, f->index, atomic_load(&f->s->generation), f->chunk, path, sizeof path);
+	fill_tmp_path(f, f->chunk, path);
 	fd = chunks_tmp_create(f->chunks, path);
 	if (fd < 0)
 		return fd;
@@ -468,7 +372,7 @@ file_finish(struct fill *f)
 	}
 	fd_close(&f->fd);
 	if (f->unstored == 0) {
-		chunks_tmp_path(f->chunks, f->index, atomic_load(&f->s->generation), f->chunk, path, sizeof path);
+		fill_tmp_path(f, f->chunk, path);
 		r = chunks_adopt(f->chunks, path, &f->ids[f->n_ids]);
 		if (r < 0)
 			f->unstored = r;
@@ -501,11 +405,11 @@ file_append(struct fill *f, const char *p, size_t n)
 }
 
 /* The body has outgrown the slot: what is there goes to the file; readers may go on reading it from the slot. */
-static int
-spill(struct fill *f, uint64_t have)
+int
+fill_spill(struct fill *f)
 {
 	f->spilled = true;
-	return file_append(f, f->s->body, (size_t)have);
+	return file_append(f, f->s->body, (size_t)atomic_load_explicit(&f->s->available, memory_order_relaxed));
 }
 
 int
@@ -527,24 +431,24 @@ fill_append(struct fill *f, const void *p, size_t n)
 				return (int)took;
 		return 0;
 	}
-	INVARIANT(atomic_load_explicit(&s->state, memory_order_relaxed) == GROWING);
+	INVARIANT(atomic_load_explicit(&s->state, memory_order_relaxed) == GROWING && f->spread == NULL);
 	if (f->failed < 0)
 		return f->failed;
 	if (!f->spilled && have + n <= inline_max(s) && (total < 0 || (uint64_t)total <= inline_max(s))) {
 		memcpy(s->body + have, p, n);
 		atomic_store_explicit(&s->in_slot, have + n, memory_order_relaxed); /* published by available */
-		publish(s, have + n);
+		fill_slot_publish(s, have + n);
 		return 0;
 	}
 	if (!f->spilled)
-		r = spill(f, have);
+		r = fill_spill(f);
 	if (r == 0)
 		r = file_append(f, p, n);
 	if (r < 0) {
 		f->failed = r;
 		return r;
 	}
-	publish(s, have + n);
+	fill_slot_publish(s, have + n);
 	return 0;
 }
 
@@ -564,8 +468,8 @@ epoch_of(struct fill_table *t, struct str key)
 uint32_t fill_epoch(struct fill_table *t, struct str key) { return atomic_load(epoch_of(t, key)); }
 
 /* The key goes; nobody can join any more. Under the lock. */
-static void
-give_up_key(struct fill_table *t, unsigned i)
+void
+fill_give_up_key(struct fill_table *t, unsigned i)
 {
 	struct slot *s = slot_of(t, i);
 
@@ -625,7 +529,7 @@ outdate(struct fill_table *t, _Atomic uint64_t *when, struct str base, struct st
 	atomic_store(when, next);
 	for (unsigned i = 0; i < t->top; i++)
 		if (tag_get(t, i) > TAG_KEYLESS && is_about(slot_of(t, i), base, host))
-			give_up_key(t, i);
+			fill_give_up_key(t, i);
 	atomic_store(&t->version, next);
 	shm_unlock(&t->lock);
 }
@@ -665,92 +569,6 @@ bool fill_storing(struct fill_table *t, struct str id) { return any_slot(t, is_s
 bool fill_growing(struct fill_table *t, struct str id) { return any_slot(t, is_growing, id); }
 
 int
-fill_degrade(struct fill *f)
-{
-	struct slot *s = f->s;
-	unsigned readers;
-
-	INVARIANT(f->is_writer && atomic_load(&s->state) == GROWING);
-	shm_lock(&f->t->lock);
-	give_up_key(f->t, f->index);
-	readers = readers_of(s);
-	shm_unlock(&f->t->lock);
-	if (readers == 0)
-		return -ERR_GONE;
-	fd_close(&f->fd); /* what readers have of it, they read by their own */
-	s->relay_base = s->ring_from = atomic_load(&s->available);
-	atomic_store(&s->relaying, 1);
-	set_state(s, RELAYED);
-	wake(s); /* those who sleep take their lanes */
-	return 0;
-}
-
-/* How many bytes the ring can take. Under the lock. A reader that has not taken its lane yet still needs all from relay_base on. */
-static int64_t
-relay_room(const struct slot *s)
-{
-	uint64_t low = UINT64_MAX, have = atomic_load(&s->available);
-	unsigned lanes = 0, readers = readers_of(s);
-
-	if (readers == 0)
-		return -ERR_GONE;
-	for (unsigned i = 0; i < FILL_LANES; i++)
-		if (s->lanes[i].owner != 0) {
-			uint64_t pos = atomic_load(&s->lanes[i].pos);
-			lanes++;
-			low = pos < low ? pos : low;
-		}
-	if (lanes < readers && low > s->relay_base)
-		low = s->relay_base;
-	if (low < s->relay_base)
-		low = s->relay_base; /* what is below is not in the ring */
-	if (low > have)
-		low = have;
-	return (int64_t)(low + FILL_RELAY - have);
-}
-
-int64_t
-fill_relay(struct fill *f, const void *p, size_t n, int64_t deadline)
-{
-	struct slot *s = f->s;
-	uint64_t have = atomic_load(&s->available), at;
-	uint32_t seen;
-	int64_t room;
-
-	INVARIANT(f->is_writer && atomic_load(&s->state) == RELAYED);
-	for (;;) {
-		seen = atomic_load(&s->room);
-		atomic_store(&s->room_wanted, 1);
-		shm_lock(&f->t->lock);
-		room = relay_room(s);
-		at = (have - s->relay_base) % FILL_RELAY;
-		if (room > 0) {
-			n = n < (size_t)room ? n : (size_t)room;
-			n = n < FILL_RELAY - at ? n : (size_t)(FILL_RELAY - at);
-			if (have + n > s->ring_from + FILL_RELAY)
-				s->ring_from = have + n - FILL_RELAY;
-		}
-		shm_unlock(&f->t->lock);
-		if (room != 0)
-			break;
-		if (shm_wait(&s->room, seen, deadline) < 0)
-			return -ERR_AGAIN;
-	}
-	if (room < 0)
-		return room;
-	memcpy(s->ring + at, p, n);
-	publish(s, have + n);
-	return (int64_t)n;
-}
-
-static void
-room_notify(struct slot *s)
-{
-	if (atomic_load(&s->room_wanted) && atomic_exchange(&s->room_wanted, 0))
-		shm_wake_all(&s->room);
-}
-
-int
 fill_seal(struct fill *f, struct arena *a, struct str *manifest)
 {
 	struct slot *s = f->s;
@@ -766,7 +584,7 @@ fill_seal(struct fill *f, struct arena *a, struct str *manifest)
 		return -ERR_ORIGIN_SHORT;
 	/* readers first: that the body is whole does not depend on the store */
 	atomic_store(&s->total, (int64_t)have);
-	set_state(s, SEALED);
+	fill_slot_state(s, SEALED);
 	notify(s);
 	if (relayed)
 		return f->failed < 0 ? f->failed : -ERR_SYSTEM;
@@ -799,22 +617,23 @@ leave(struct fill **fp)
 	*fp = NULL;
 	fd_close(&f->fd);
 	iobuf_give(&f->buf);
+	fill_spread_leave(f);
 	if (!f->lost) {
 		shm_lock(&f->t->lock);
 		if (f->is_writer) {
-			give_up_key(f->t, f->index);
+			fill_give_up_key(f->t, f->index);
 			s->writer = 0;
 		} else {
-			readers_add(s, f->worker, (uint32_t)-1);
+			fill_slot_readers_add(s, f->worker, (uint32_t)-1);
 			if (f->lane >= 0)
 				s->lanes[f->lane].owner = 0;
-			room_notify(s);
+			fill_room_notify(s);
 		}
-		last = free_if_left(f->t, f->index, &generation, &files);
+		last = fill_free_if_left(f->t, f->index, &generation, &files);
 		shm_unlock(&f->t->lock);
 	}
 	if (last)
-		unlink_files(f->chunks, f->index, generation, files);
+		fill_unlink_files(f->chunks, f->index, generation, files);
 	sha256_free(&f->sum);
 	free(f->ids);
 	free(f);
@@ -838,13 +657,13 @@ fill_fail(struct fill **fp, int err, int64_t unshareable_ms)
 	shm_lock(&f->t->lock);
 	if (unshareable_ms > 0)
 		unshareable_add(f->t, tag_of((struct str){ s->key, s->key_n }), unshareable_ms);
-	give_up_key(f->t, f->index);
+	fill_give_up_key(f->t, f->index);
 	shm_unlock(&f->t->lock);
 	if (atomic_load(&s->state) != SEALED) {
 		if (err < 0)
 			err = -err;
 		atomic_store(&s->err, unshareable_ms > 0 ? ERR_UNSHAREABLE : err != 0 ? err : ERR_FILL_FAILED);
-		set_state(s, FAILED);
+		fill_slot_state(s, FAILED);
 		notify(s);
 	}
 	leave(fp);
@@ -887,45 +706,6 @@ fill_wait_head(struct fill *f, int64_t deadline, struct arena *a, struct str *re
 	}
 }
 
-/* In a relay: says where we are, which is what protects the bytes from there on. */
-static int
-keep_pace(struct fill *f, uint64_t off)
-{
-	struct slot *s = f->s;
-	uint32_t generation, files;
-	bool last = false;
-
-	if (f->lane < 0) {
-		shm_lock(&f->t->lock);
-		/* one that was attached after the relay began may be too late */
-		f->lost = s->ring_from > (off > s->relay_base ? off : s->relay_base);
-		for (int i = 0; i < FILL_LANES && f->lane < 0 && !f->lost; i++)
-			if (s->lanes[i].owner == 0)
-				f->lane = i;
-		if (f->lane >= 0) {
-			atomic_store(&s->lanes[f->lane].pos, off);
-			s->lanes[f->lane].owner = f->worker + 1;
-		} else { /* the writer must not wait for one that it cannot see: out, now */
-			f->lost = true;
-			readers_add(s, f->worker, (uint32_t)-1);
-			last = free_if_left(f->t, f->index, &generation, &files);
-		}
-		room_notify(s);
-		shm_unlock(&f->t->lock);
-		if (last)
-			unlink_files(f->chunks, f->index, generation, files);
-		f->floor = off;
-	}
-	if (f->lost || (off < f->floor && off >= s->relay_base))
-		return -ERR_FILL_FAILED;
-	if (off > f->floor) {
-		f->floor = off;
-		atomic_store(&s->lanes[f->lane].pos, off);
-		room_notify(s);
-	}
-	return 0;
-}
-
 /* The bytes at off, which are there: from the slot, the ring, or the chunk's file. */
 static int64_t
 take(struct fill *f, uint64_t off, uint64_t have, size_t n, const void **view)
@@ -953,7 +733,7 @@ take(struct fill *f, uint64_t off, uint64_t have, size_t n, const void **view)
 	if (f->fd < 0 || f->chunk != off / size) {
 		fd_close(&f->fd);
 		f->chunk = (uint32_t)(off / size);
-		chunks_tmp_path(f->chunks, f->index, atomic_load(&s->generation), f->chunk, path, sizeof path);
+		fill_tmp_path(f, f->chunk, path);
 		f->fd = open(path, O_RDONLY | O_CLOEXEC);
 		if (f->fd < 0)
 			return errno == ENOENT ? -ERR_FILL_FAILED : errno_err(); /* somebody cleans tmp by hand */
@@ -972,15 +752,14 @@ take(struct fill *f, uint64_t off, uint64_t have, size_t n, const void **view)
 	return got;
 }
 
-/* What fill_read has to say without waiting: > 0 so many bytes are below *have, 0 the end, -ERR_X; -ERR_AGAIN: wait.
- * This is the one place that knows which bytes are there; a fill from several sources at once will know more than one number. */
+/* What fill_read has to say without waiting: > 0 bytes are there from off to *have, 0 the end, -ERR_X; -ERR_AGAIN: wait. */
 static int64_t
 progress(const struct slot *s, uint64_t off, uint64_t *have)
 {
 	enum state state = atomic_load(&s->state); /* before available: a final state's bytes are all counted then */
 
 	*have = atomic_load(&s->available);
-	if (off < *have)
+	if (off < *have || (atomic_load(&s->spread) && fill_spread_there(s, off, have)))
 		return 1;
 	return state == SEALED ? 0 : state == FAILED ? slot_err(s) : -ERR_AGAIN;
 }
@@ -998,9 +777,11 @@ fill_read(struct fill *f, uint64_t off, size_t n, const void **view, int64_t dea
 		return -ERR_FILL_FAILED;
 	for (bool wanting = false, over = false;; wanting = true) {
 		seen = atomic_load(&s->event);
-		if (wanting)
+		if (atomic_load(&s->spread))
+			fill_spread_wants(f, off);
+		else if (wanting)
 			want(s, off);
-		if (atomic_load(&s->relaying) && (e = keep_pace(f, off)) < 0)
+		if (atomic_load(&s->relaying) && (e = fill_keep_pace(f, off)) < 0)
 			return e;
 		r = progress(s, off, &have);
 		if (r > 0)
@@ -1012,9 +793,11 @@ fill_read(struct fill *f, uint64_t off, size_t n, const void **view, int64_t dea
 		if (over)
 			return -ERR_TIMEOUT;
 		iobuf_give(&f->buf); /* who sleeps holds no memory */
-		over = shm_wait(&s->event, seen, deadline) < 0;
+		over = (atomic_load(&s->spread) ? fill_spread_wait(f, off, deadline) : shm_wait(&s->event, seen, deadline)) < 0;
 	}
 }
+
+void fill_intends(struct fill *f, uint64_t end) { f->until = end; }
 
 bool
 fill_ready(const struct fill *f, uint64_t off)
@@ -1062,19 +845,21 @@ fill_bury(struct fill_table *t, unsigned worker)
 		for (unsigned l = 0; l < FILL_LANES; l++)
 			if (s->lanes[l].owner == worker + 1)
 				s->lanes[l].owner = 0;
+		fill_spread_bury(s, worker);
 		if (s->writer == worker + 1) {
-			give_up_key(t, i); /* it may have committed before it died */
+			fill_give_up_key(t, i); /* it may have committed before it died */
 			s->writer = 0;
 			state = atomic_load(&s->state);
 			if (state == CLAIMED || state == GROWING || state == RELAYED) {
 				atomic_store(&s->err, ERR_FILL_FAILED);
 				atomic_store(&s->state, FAILED);
 			}
-			wake(s); /* whatever it had begun to say */
+			fill_slot_wake(s); /* whatever it had begun to say */
+			fill_spread_wake(s);
 		}
-		room_notify(s);
+		fill_room_notify(s);
 		/* the tmp files are the janitor's: the master does not know the store */
-		(void)free_if_left(t, i, &generation, &files);
+		(void)fill_free_if_left(t, i, &generation, &files);
 	}
 	shm_unlock(&t->lock);
 }

@@ -15,6 +15,7 @@
  * The process ignores SIGXFSZ (a file size limit is then a full disk, not death). Chunk files of a fill have names in the store's tmp
  * folder until its slot is freed: readers of any process open them there. Counted by the caller: fills, fills_failed, fills_bound. */
 #pragma once
+#include "../common/extents.h"
 #include "../common/str.h"
 #include "chunks.h"
 
@@ -24,12 +25,17 @@
 #define FILL_KEY 512             /* the longest key: Elasticsearch's own bound for document ids; a longer one is never shared (FILL_TABLE_FULL) */
 #define FILL_RELAY (128 * 1024)  /* the ring of a degraded fill */
 #define FILL_LANES 64            /* readers that can follow a degraded fill */
+#define FILL_EXTENTS 1024        /* pieces that a spread body may be in: 16 KiB of the slot */
+#define FILL_WANTS 256           /* its readers whose wishes are known; others look again every FILL_LOOK_MS, and are served in their turn */
+#define FILL_LOOK_MS 20
+#define FILL_SPREAD_CHUNKS (1u << 20) /* of a spread body at most: 32 TiB in chunks of the usual size */
 
 struct fill_table;
 size_t fill_table_size(unsigned slots);
 /* Before fork. shm: zeroed, page-aligned (shm_map). */
 struct fill_table *fill_table_init(void *shm, unsigned slots);
 
+struct arena;
 struct fill;  /* this process's handle on a slot: writer or reader. One thread at a time */
 
 enum fill_claim {
@@ -72,10 +78,23 @@ int fill_degrade(struct fill *);
 /* Degraded, for a writer that must not block (it is its own reader): the number of bytes taken, > 0; -ERR_AGAIN no room until
  * deadline (0: do not wait); -ERR_GONE. */
 int64_t fill_relay(struct fill *, const void *, size_t, int64_t deadline);
+/* A body that comes in any order, by several requests at once. After fill_head with a length above FILL_INLINE, perhaps some fill_append: from
+ * now on fill_put brings its bytes, wherever they belong, each of them once. -ERR_FULL: too many chunks; nothing has changed. */
+int fill_spread(struct fill *);
+/* All of it or nothing. -ERR_FULL (the disk, or more than FILL_EXTENTS pieces), -ERR_SYSTEM: fill_fail, there is no relay for such a body. */
+int fill_put(struct fill *, uint64_t at, const void *, size_t);
+/* Chunks of an earlier fill of the same version that did not end (fill_sparse): those that are in the store are there now. Before the
+ * first fill_put. */
+void fill_adopt(struct fill *, struct str sparse);
+/* The chunks that are whole by now, as a manifest with holes (manifest_has), in the arena; done: how many. STR_NONE when none is. */
+struct str fill_sparse(const struct fill *, struct arena *, uint32_t *done);
+const struct extents *fill_extents(const struct fill *); /* what is there; good until the next fill_put */
+/* What readers will need that is not there, who sleeps for it first. by_chunks: rounded to whole chunks, and with what lacks of chunks that were
+ * begun: nothing else is to come. */
+unsigned fill_wanted(const struct fill *, struct extent out[], unsigned max, bool by_chunks);
 /* The body is whole: readers may finish. Its chunks are hashed and in the store; the manifest (arena) for the meta, empty for an
  * empty body. The slot stays claimed. -ERR_FULL, -ERR_SYSTEM: it is whole for its readers, but not in the store (or degraded): no
  * document, only fill_done. -ERR_ORIGIN_SHORT: less than total, nothing has changed: fill_fail. */
-struct arena;
 int fill_seal(struct fill *, struct arena *, struct str *manifest);
 /* The document is committed (or will not be): the key is free again, readers that are there go on. Frees the handle. */
 void fill_done(struct fill **);
@@ -92,6 +111,7 @@ int fill_wait_head(struct fill *, int64_t deadline, struct arena *, struct str *
 /* Bytes at off: > 0 a view (good until the next call), 0 the end of a complete body, -ERR_X broken (what fill_fail said,
  * -ERR_FILL_FAILED), -ERR_TIMEOUT. Waits until at least one byte is there. */
 int64_t fill_read(struct fill *, uint64_t off, size_t want, const void **view, int64_t deadline);
+void fill_intends(struct fill *, uint64_t end); /* what follows will be read, too, up to there */
 bool fill_ready(const struct fill *, uint64_t off);  /* would fill_read answer at once? */
 int64_t fill_total(const struct fill *);    /* -1 while unknown */
 bool fill_whole(const struct fill *);       /* all of its body is there: only its document is to come */

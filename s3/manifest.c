@@ -72,6 +72,15 @@ manifest_build(struct arena *a, uint64_t chunk_size, uint64_t total_size, const 
 	return (struct str){ p, len };
 }
 
+bool
+manifest_has(const struct manifest *m, uint32_t i)
+{
+	static const uint8_t hole[SHA256_RAW];
+	unsigned n = manifest_id_size(m->algorithm);
+
+	return memcmp(m->ids + (size_t)i * n, hole, n) != 0;
+}
+
 struct chunk_id
 manifest_id(const struct manifest *m, uint32_t i)
 {

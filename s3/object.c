@@ -181,6 +181,8 @@ object_prepare(struct object *o, uint64_t off, uint64_t n, int64_t deadline)
 	uint32_t i;
 	int64_t r = 0;
 
+	if (o->fill != NULL)
+		fill_intends(o->fill, off + n);
 	if (o->refill == NULL || off >= o->m.total_size || n == 0)
 		return 0;
 	o->until = n < o->m.total_size - off ? off + n : o->m.total_size;

@@ -9,6 +9,7 @@
 #include "cmd.h"
 #include "failover.h"
 #include "passthrough.h"
+#include "partial.h"
 #include "request.h"
 #include "worker.h"
 
@@ -303,6 +304,20 @@ static void about_flags(struct facts *f, int64_t flags)
 	list_end(&l);
 }
 
+/* partial.h */
+static void about_partial(struct facts *f, const struct request *r)
+{
+	struct meta m;
+	struct manifest mf;
+	uint64_t there = 0;
+	if (!partial_find(r->worker, r->plan.id, r->arena, &m) || manifest_parse(m.manifest, &mf) < 0)
+		return;
+	for (uint32_t i = 0; i < mf.n; i++)
+		there += manifest_has(&mf, i) ? manifest_chunk_length(&mf, i) : 0;
+	fact_n(f, "of it there", (int64_t)there, "bytes");
+	fact_n(f, "size", m.content_size, "bytes");
+}
+
 static void about_stored(struct facts *f, const struct cmd_place *place, const struct request *r, const struct judge_options *opt)
 {
 	const struct meta *m = &r->stored;
@@ -314,6 +329,8 @@ static void about_stored(struct facts *f, const struct cmd_place *place, const s
 	if (!r->has_stored) {
 		if (place->metadata == NULL)
 			fact_z(f, "for", "there is no database in the state directory");
+		else
+			about_partial(f, r);
 		return;
 	}
 	fact(f, "id", m->id);
@@ -498,6 +515,8 @@ void page_stored(const struct cmd_place *place, const struct http_request *asked
 		cmd_say(a, out, 200, "%.*s", STRP(r->stored.id));
 	else if (place->metadata != NULL && (request_use_part(r), r->has_part))
 		cmd_say(a, out, 404, "only a part of it is stored: %.*s", STRP(r->part.vary_request));
+	else if (place->metadata != NULL && partial_find(w, r->plan.id, a, &r->partial))
+		cmd_say(a, out, 404, "only some of its chunks are stored");
 	else
 		cmd_say(a, out, 404, "nothing is stored for this request");
 }

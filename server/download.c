@@ -306,9 +306,10 @@ static int once(struct download *d, struct httpc *c, bool last)
 	headers_init(&h, &d->arena);
 	headers_copy(&h, d->headers);
 	const struct ranges_sink sink = { .write = sink_write, .tick = sink_tick, .arg = d };
-	const struct ranges_ask ask = { .httpc = c, .url = final, .headers = &h, .connect_ms = conf()->connect_ms, .read_ms = conf()->read_ms,
-	                                .streams = (unsigned)conf()->http_concurrency, .parallel_min = conf()->parallel_min, .spread = true, .rest = REST_ALWAYS,
-	                                .object = &d->object, .have = d->have, .have_n = d->have_n, .first = &x, .at = at };
+	const struct httpc_request get = { .method = STR("GET"), .url = final, .headers = &h, .body_length = -1, .connect_timeout_ms = conf()->connect_ms,
+	                                   .read_timeout_ms = conf()->read_ms };
+	const struct ranges_ask ask = { .httpc = c, .request = &get, .streams = (unsigned)conf()->http_concurrency, .parallel_min = conf()->parallel_min, .spread = true, .rest = REST_ALWAYS,
+	                                .object = &d->object, .have = d->have, .have_n = d->have_n, .first = &x, .brings = { at, (uint64_t)d->object.size }, .whole = true };
 	r = fetch_ranges(&ask, &sink, problem);
 	if (r == 0)
 		return 0;

@@ -1,39 +1,20 @@
-/* fetch.c - see fetch.h. The machine of tries stands in fetch_answer; the way of a body in body_run. */
+/* fetch.c - see fetch.h. The machine of tries stands in fetch_answer. */
 #include "fetch.h"
 #include "../common/clock.h"
 #include "../common/err.h"
 #include "../common/log.h"
+#include "../common/range.h"
 #include "../policy/key.h"
 #include "failover.h"
 #include "gate.h"
 #include "heritage.h"
+#include "partial.h"
+#include "storing.h"
 #include "worker.h"
 
 #define TRIES 2                    /* an idempotent request is sent again once, when the origin broke off before its head */
-#define READ_PART (256 * 1024)     /* of a stored part at once */
-#define SLICE_MS 1000              /* how often the way of a body looks whether anybody still cares */
-#define AT_ONCE HTTPC_BUFFER       /* bytes that a handler moves before its client sees the first: more is a job's, however fast the origin */
-#define ENDLESS (256 << 20)        /* bytes of a body of unknown length that come for nobody before it is taken for a stream */
 #define UNSHAREABLE_MS 10000       /* "not to be shared" is remembered: long enough for a crowd, short enough for an origin that changes its mind */
 #define UNSHAREABLE_ERROR_MS 1000  /* the same for an error status, which may be over in a moment */
-
-/* A body on its way into the store. It outlives the request that began it. */
-struct job {
-	struct pool_item item;     /* first */
-	struct worker *worker;
-	struct arena arena;
-	struct meta meta;
-	bool has_index;            /* a vary index document goes with it */
-	struct meta index;
-	struct fill *fill;
-	struct xfer *xfer;
-	const char *pending;       /* what the origin sent and the store did not take: for the readers that are there (fill_degrade) */
-	size_t pending_n;
-	uint64_t taken, read_until; /* bytes: so many came; so many had come when somebody was last seen to read */
-	bool degraded;
-	uint64_t version;          /* fetch_ask's */
-	bool *store_full;          /* its answer's, while its head has not been sent; NULL from then on */
-};
 
 int64_t plan_connect_ms(const struct plan *p) { return p->connect_timeout_ms >= 0 ? p->connect_timeout_ms : conf()->connect_ms; }
 int64_t plan_read_ms(const struct plan *p) { return p->read_timeout_ms >= 0 ? p->read_timeout_ms : conf()->read_ms; }
@@ -57,194 +38,6 @@ void upstream_headers(const struct http_request *req, struct headers *h)
 	headers_remove(h, STR("X-Passsage-Policy")); /* said to us, whether we may listen or not (behaviour.md 3.6 let it through) */
 	headers_set(h, STR("Host"), url_host_field(h->arena, &req->url));
 	headers_add(h, STR("Via"), str_c(heritage.via));
-}
-
-static struct job *job_new(struct worker *w, struct fill *fill)
-{
-	struct job *j = xcalloc(1, sizeof *j);
-	j->worker = w;
-	j->fill = fill;
-	arena_init(&j->arena);
-	return j;
-}
-
-static void job_free(struct job *j)
-{
-	httpc_end(&j->xfer);
-	arena_fini(&j->arena);
-	free(j);
-}
-
-/* ---- the documents: what is committed, and only then the key is free again, so that the object is never in neither place */
-
-/* Purged or overtaken since (fill.h)? */
-static bool is_outdated(struct str id, uint64_t version) { return fill_outdated(heritage.shared.fills, id, version); }
-
-/* It was, while the database was busy for longer than whoever did it waited. */
-static void forget_outdated(struct worker *w, struct str id, uint64_t version)
-{
-	if (is_outdated(id, version))
-		metadata_drop_later(w->metadata, id);
-}
-
-static void committed(void *arg, int err)
-{
-	struct job *j = arg;
-	forget_outdated(j->worker, j->meta.id, j->version);
-	atomic_store(&heritage.shared.state->meta_bad, err < 0 ? 1 : 0);
-	if (err < 0)
-		count(COUNT_store_errors);
-	else if (j->worker->spool != NULL)
-		spool_ring(j->worker->spool);
-	fill_done(&j->fill);
-	job_free(j);
-}
-
-static void store_failed(int err)
-{
-	if (atomic_exchange(&heritage.shared.state->store_bad, 1) == 0)
-		log_error("the store takes no more (%s): responses are served uncached until it does", err_text(err));
-}
-
-static void not_stored(struct job *j, int err)
-{
-	store_failed(err);
-	if (j->store_full != NULL)
-		*j->store_full = true;
-}
-
-/* What S3 is to get stands in the spool before anything refers to it: a crash in between leaves debris, never a document whose bytes nobody
- * sends. */
-static void commit(struct job *j)
-{
-	struct meta *docs[2] = { &j->meta, &j->index };
-	int err = j->worker->spool != NULL ? spool_add(j->worker->spool, j->meta.manifest) : 0;
-	if (err < 0) {
-		not_stored(j, err);
-		fill_done(&j->fill);
-		job_free(j);
-		return;
-	}
-	metadata_store_then(j->worker->metadata, (const struct meta *const *)docs, j->has_index ? 2 : 1, committed, j);
-}
-
-static void vary_index(struct job *j, const struct plan *plan)
-{
-	if (j->meta.vary.n == 0)
-		return;
-	meta_init(&j->index, &j->arena);
-	j->index.id = arena_dup(&j->arena, plan->vary_id);
-	j->index.vary = j->meta.vary;
-	j->index.doc_type = STR("vary_index");
-	j->index.stored_at = j->meta.stored_at;
-	j->has_index = true;
-}
-
-/* ---- the body */
-
-static void body_failed(struct job *j, int err)
-{
-	count(COUNT_fills_failed);
-	fill_fail(&j->fill, err, 0);
-	job_free(j);
-}
-
-static void body_complete(struct job *j)
-{
-	int err = fill_seal(j->fill, &j->arena, &j->meta.manifest);
-	if (err == -ERR_ORIGIN_SHORT) {
-		body_failed(j, err);
-		return;
-	}
-	if (err < 0) { /* whole for those who read it, but not in the store */
-		not_stored(j, err);
-		fill_done(&j->fill);
-		job_free(j);
-		return;
-	}
-	atomic_store(&heritage.shared.state->store_bad, 0);
-	j->meta.content_size = fill_total(j->fill);
-	count(COUNT_fills);
-	httpc_end(&j->xfer); /* its connection is of use to others now */
-	if (fill_may_store(j->fill, j->version)) {
-		commit(j);
-		return;
-	}
-	fill_done(&j->fill);
-	job_free(j);
-}
-
-/* The bytes go into the fill; when the store takes no more, to its readers only (invariant 6). May block when degraded. */
-static int append(struct job *j)
-{
-	int err = fill_append(j->fill, j->pending, j->pending_n);
-	if ((err == -ERR_FULL || err == -ERR_SYSTEM) && !j->degraded) {
-		not_stored(j, err);
-		j->degraded = true;
-		if ((err = fill_degrade(j->fill)) == 0)
-			return -ERR_AGAIN;
-	}
-	if (err == 0)
-		j->pending_n = 0;
-	return err;
-}
-
-/* Moves bytes from the origin into the fill, until that time (0: as long as bytes come at once, and not too many). true: the job is over
- * (and gone). */
-static bool body_run(struct job *j, int64_t until)
-{
-	const bool may_block = until > 0;
-	for (;;) {
-		if (may_block ? clock_mono() >= until : j->taken >= AT_ONCE)
-			return false;
-		const void *p;
-		int err = 0;
-		if (j->pending_n == 0) {
-			int64_t n = httpc_read(j->xfer, &p, until);
-			if (n == -ERR_AGAIN)
-				return false;
-			if (n == 0) {
-				body_complete(j);
-				return true;
-			}
-			if (n < 0) {
-				body_failed(j, (int)n);
-				return true;
-			}
-			j->pending = p;
-			j->pending_n = (size_t)n;
-			j->taken += (uint64_t)n;
-		}
-		while ((err = append(j)) == -ERR_AGAIN)
-			if (!may_block)
-				return false;
-		if (err < 0) {
-			body_failed(j, err);
-			return true;
-		}
-	}
-}
-
-/* A fill whose clients have all gone is finished for those to come, but not with a thread that clients wait for: else an origin
- * that trickles could take them all, one by one. Nor is the disk filled with a stream that has no end. */
-static bool nobody_cares(struct job *j)
-{
-	if (fill_readers(j->fill) > 0) {
-		j->read_until = j->taken;
-		return false;
-	}
-	return !pool_spare(j->worker->pool) || (fill_total(j->fill) < 0 && j->taken - j->read_until > ENDLESS);
-}
-
-static void job_run(struct pool_item *it)
-{
-	struct job *j = (struct job *)it;
-	pool_blocking(j->worker->pool);
-	while (!body_run(j, clock_mono() + SLICE_MS)) /* the read time-out is httpc's */
-		if (nobody_cares(j)) {
-			body_failed(j, -ERR_BUSY);
-			return;
-		}
 }
 
 /* ---- the head */
@@ -272,6 +65,9 @@ static void ask_origin(struct fetching *f)
 		headers_add(&h, STR("Range"), ask->range);
 		if (ask->if_range.p != NULL)
 			headers_add(&h, STR("If-Range"), ask->if_range);
+	} else if (f->missing.end > 0) {
+		headers_add(&h, STR("Range"), arena_printf(f->arena, "bytes=%llu-%llu", (unsigned long long)f->missing.at, (unsigned long long)f->missing.end - 1));
+		headers_add(&h, STR("If-Range"), f->whole.pin);
 	}
 	struct httpc_request hr = { .method = ask->request->method_name, .url = ask->request->url.text, .headers = &h, .body_length = -1,
 	                            .to = gate_destinations(&ask->request->client) };
@@ -302,88 +98,6 @@ static void release(struct fill **fill, int err, int64_t unshareable_ms)
 		fill_fail(fill, err, unshareable_ms);
 }
 
-/* What is there already of a body of which the rest comes now. It is not much (judge_rest). */
-static int append_part(struct job *j, struct object *part)
-{
-	const void *p;
-	int64_t n;
-	int err = 0;
-	for (uint64_t at = 0; err == 0 && (n = object_read(part, at, READ_PART, &p, NEVER)) != 0; at += (uint64_t)n)
-		err = n < 0 ? (int)n : fill_append(j->fill, p, (size_t)n);
-	return err;
-}
-
-/* In a fleet nothing is stored that could not be handed on. */
-static bool room_in_spool(const struct worker *w)
-{
-	return w->spool != NULL ? !spool_full(w->spool) : !fleet_configured();
-}
-
-/* Nodes of the old system look where Accept-Encoding alone leads, whether or not the response varies (behaviour.md 2.1 step 5), and so do we when
- * there is nothing under the plain name. */
-static bool in_old_company(const struct fetch_ask *ask)
-{
-	return ask->worker->shared_documents && conf()->chunk_ids == CHUNK_IDS_UUID && ask->stored == NULL;
-}
-
-static struct str old_id(const struct fetch_ask *ask, struct arena *a)
-{
-	struct str raw = vary_proactive(a, &ask->request->headers);
-	return raw.p != NULL ? key_variant_id(a, ask->plan->id, raw) : arena_dup(a, ask->plan->id);
-}
-
-/* The answer becomes an object. The caller gets a reader, the rest of the body is the job's. -ERR_X: it cannot, *fill and *x are as before. */
-static int begin_storing(const struct fetch_ask *ask, struct fill **fill, struct xfer **x, struct object *part, int64_t requested, int64_t answered,
-                         struct arena *a, struct fetched *out)
-{
-	const struct judge_options opt = judge_settings(conf());
-	if (!room_in_spool(ask->worker)) {
-		count(COUNT_spool_bound);
-		out->full = true;
-		return -ERR_FULL;
-	}
-	struct job *j = job_new(ask->worker, NULL);
-	int64_t length = -1;
-	j->version = ask->version;
-	judge_meta(&opt, ask->plan, ask->request, &out->response, requested, answered, &j->arena, &j->meta);
-	j->meta.id = j->meta.vary.n > 0 ? key_variant_id(&j->arena, ask->plan->id, vary_name(&j->arena, &j->meta, &ask->request->headers)) : arena_dup(&j->arena, ask->plan->id);
-	if (j->meta.vary.n == 0 && in_old_company(ask))
-		j->meta.id = old_id(ask, &j->arena);
-	if (out->response.status == 206) {
-		j->meta.id = arena_printf(&j->arena, "%.*s+part", STRP(ask->plan->id));
-		j->meta.vary_request = arena_dup(&j->arena, ask->range);
-	}
-	vary_index(j, ask->plan);
-	if (http_content_length(&out->response.headers, &length) < 0)
-		length = -1;
-	j->meta.content_size = length;
-	meta_copy(&out->meta, &j->meta, a);
-	int r = fill_head(*fill, meta_encode(&j->meta, &j->arena), length);
-	if (r < 0) {
-		job_free(j);
-		return r;
-	}
-	j->fill = *fill;
-	j->xfer = *x;
-	*fill = NULL;
-	*x = NULL;
-	out->reader = fill_reader(j->fill);
-	j->store_full = &out->store_full;
-	if (part != NULL && (r = append_part(j, part)) < 0) {
-		metadata_drop_seen_later(j->worker->metadata, ask->part);
-		body_failed(j, r);
-		return 0;
-	}
-	if (!body_run(j, 0)) {
-		j->store_full = NULL; /* the head goes out: what becomes of the body later is in the counters and in health */
-		if (j->taken == 0) /* not a byte has come: as it was with the last one */
-			out->store_full = atomic_load(&heritage.shared.state->store_bad);
-		j->item.run = job_run;
-		pool_submit(j->worker->pool, &j->item, POOL_JOB);
-	}
-	return 0;
-}
-
 bool fetch_keep(const struct fetch_ask *ask, struct xfer **x, int64_t requested, int64_t answered, struct arena *a, struct fetched *out)
 {
 	struct fill *fill = NULL;
@@ -392,7 +106,7 @@ bool fetch_keep(const struct fetch_ask *ask, struct xfer **x, int64_t requested,
 		fill_leave(&fill);
 	if (c != FILL_WRITER)
 		return false;
-	if (begin_storing(ask, &fill, x, NULL, requested, answered, a, out) == 0)
+	if (storing_begin(ask, &(struct storing){ .fill = &fill, .xfer = x, .requested = requested, .answered = answered }, a, out) == 0)
 		return true;
 	release(&fill, -ERR_AGAIN, 0);
 	return false;
@@ -405,7 +119,7 @@ static void freshened_committed(void *arg, int err)
 	struct freshened *f = arg;
 	if (err == 0 && f->worker->spool != NULL)
 		spool_ring(f->worker->spool);
-	forget_outdated(f->worker, f->meta.id, f->version);
+	storing_forget_outdated(f->worker, f->meta.id, f->version);
 	release(&f->fill, -ERR_AGAIN, 0); /* who waited looks again, and finds it fresh */
 	arena_fini(&f->arena);
 	free(f);
@@ -450,6 +164,14 @@ void fetch_begin(struct fetching *f, const struct fetch_ask *ask, struct arena *
 		f->ranged = object_open(&f->part, ask->worker->chunks, NULL, ask->part->manifest) == 0;
 	f->validate = ask->conditional ? ask->stored : NULL;
 	f->requested = clock_wall();
+	if (ask->partial != NULL && f->fill != NULL) {
+		const enum partial_use use = partial_plan(ask->worker, ask->plan, ask->request, ask->partial, &f->whole, &f->missing);
+		f->unasked = use == PARTIAL_THERE;
+		if (f->unasked)
+			return;
+		if (use == PARTIAL_NONE)
+			f->missing = (struct extent){ 0, 0 };
+	}
 	f->refused = !origin_ask(&ask->request->url, &f->probe, &f->begin_err, f->got.problem, sizeof f->got.problem);
 	if (!f->refused)
 		ask_origin(f);
@@ -473,6 +195,56 @@ static void failed(struct fetching *f, int err)
 	object_close(&f->part);
 }
 
+static bool judged(struct fetching *);
+
+/* The answer to a question for what lacks of a partial object. */
+static bool judged_missing(struct fetching *f, struct storing *st)
+{
+	struct fetched *out = &f->got;
+	const struct meta *partial = f->ask.partial;
+	uint64_t end;
+	const bool good = ranges_check(&out->response, &f->whole, f->missing, &end);
+	if (good) {
+		judge_as_whole(partial, (uint64_t)partial->content_size, &out->response, f->arena);
+		st->partial = partial;
+		st->ranged = true;
+		st->brings = (struct extent){ f->missing.at, end };
+		out->outcome = OUTCOME_STORE;
+		if (storing_begin(&f->ask, st, f->arena, out) == 0)
+			return true;
+	}
+	f->missing = (struct extent){ 0, 0 };
+	if (out->response.status == 206 || out->response.status == 416) { /* not to be had so: the whole, then */
+		again(f);
+		return false;
+	}
+	if (out->response.status == 200) /* another version, or an origin without ranges */
+		partial_forget(f->ask.worker, f->ask.plan->id);
+	return judged(f);
+}
+
+/* A far part of something large, of a version that can be asked for again: what comes is the whole, and begins with that part. */
+static bool as_whole(struct fetching *f, struct storing *st)
+{
+	struct http_response whole = f->got.response;
+	struct range held;
+	uint64_t total;
+	int64_t length = -1;
+	if (!content_range_parse(headers_get(&whole.headers, STR("Content-Range")), &held, &total) || total == UINT64_MAX || total < conf()->parallel_min ||
+	    http_content_length(&whole.headers, &length) < 0 || (length >= 0 && (uint64_t)length != held.last - held.first + 1))
+		return false;
+	judge_as_whole(NULL, total, &whole, f->arena);
+	struct storing all = *st;
+	all.ranged = true;
+	all.brings = (struct extent){ held.first, held.last + 1 };
+	const struct http_response part = f->got.response;
+	f->got.response = whole;
+	if (storing_begin(&f->ask, &all, f->arena, &f->got) == 0)
+		return true;
+	f->got.response = part;
+	return false;
+}
+
 /* The origin's head is there. false: it must be asked again, and was. */
 static bool judged(struct fetching *f)
 {
@@ -481,9 +253,12 @@ static bool judged(struct fetching *f)
 	struct fetched *out = &f->got;
 	struct arena *a = f->arena;
 	int64_t answered = clock_wall();
+	struct storing st = { .fill = &f->fill, .xfer = &f->xfer, .requested = f->requested, .answered = answered };
+	if (f->missing.end > 0)
+		return judged_missing(f, &st);
 	if (f->ranged && out->response.status == 206 && ask->part == NULL && judge_keeps_part(&opt, ask->plan, ask->request, &out->response, answered)) {
 		out->outcome = OUTCOME_STORE;
-		if (begin_storing(ask, &f->fill, &f->xfer, NULL, f->requested, answered, a, out) == 0)
+		if (as_whole(f, &st) || storing_begin(ask, &st, a, out) == 0)
 			return true;
 	}
 	if (f->part != NULL && (out->response.status == 206 || out->response.status == 416)) {
@@ -491,7 +266,9 @@ static bool judged(struct fetching *f)
 		if (judge_completes(ask->part, &out->response)) {
 			judge_combine(ask->part, &out->response, a);
 			out->outcome = OUTCOME_STORE;
-			r = begin_storing(ask, &f->fill, &f->xfer, f->part, f->requested, answered, a, out);
+			st.part = f->part;
+			r = storing_begin(ask, &st, a, out);
+			st.part = NULL;
 		}
 		object_close(&f->part);
 		if (r == 0)
@@ -521,8 +298,10 @@ static bool judged(struct fetching *f)
 		out->outcome = OUTCOME_RELAY;
 		break;
 	case OUTCOME_STORE:
-		if (f->fill != NULL && begin_storing(ask, &f->fill, &f->xfer, NULL, f->requested, answered, a, out) == 0)
+		if (f->fill != NULL && storing_begin(ask, &st, a, out) == 0)
 			return true;
+		if (f->fill == NULL) /* it was not to be shared, a moment ago: the next one may store it */
+			fill_shareable(heritage.shared.fills, ask->plan->id);
 		out->outcome = OUTCOME_RELAY;
 		break;
 	case OUTCOME_FRESHEN:
@@ -534,8 +313,8 @@ static bool judged(struct fetching *f)
 		else if (f->fill == NULL) { /* nobody can be made to wait for it: so the client does, whose next request shall find it */
 			pool_blocking(ask->worker->pool);
 			keep_chunks(ask->worker, &out->meta);
-			if (!is_outdated(out->meta.id, ask->version) && metadata_store(ask->worker->metadata, &out->meta) == 0)
-				forget_outdated(ask->worker, out->meta.id, ask->version);
+			if (!storing_is_outdated(out->meta.id, ask->version) && metadata_store(ask->worker->metadata, &out->meta) == 0)
+				storing_forget_outdated(ask->worker, out->meta.id, ask->version);
 		} else
 			store_freshened(ask->worker, &out->meta, &f->fill, ask->version);
 		return true;
@@ -548,10 +327,27 @@ static bool judged(struct fetching *f)
 	case OUTCOME_RELAY:
 		break;
 	}
+	if (f->ranged && out->response.status == 206) /* this client's range, and nothing to keep: others ask for theirs */
+		release(&f->fill, -ERR_AGAIN, 0);
 	release(&f->fill, -ERR_UNSHAREABLE, out->response.status >= 400 ? UNSHAREABLE_ERROR_MS : UNSHAREABLE_MS);
 	out->xfer = f->xfer;
 	f->xfer = NULL;
 	return true;
+}
+
+/* All that is wanted of a partial object is there, and fresh. false: the origin is asked all the same, and was. */
+static bool begin_unasked(struct fetching *f)
+{
+	const struct meta *partial = f->ask.partial;
+	struct storing st = { .fill = &f->fill, .xfer = &f->xfer, .partial = partial, .as_it_was = true };
+	f->unasked = false;
+	f->got.outcome = OUTCOME_STORE;
+	f->got.response = (struct http_response){ .status = (int)partial->status, .reason = partial->reason, .major = 1, .minor = (int)partial->minor, .headers = partial->headers };
+	if (storing_begin(&f->ask, &st, f->arena, &f->got) == 0)
+		return f->got.from_store = true;
+	f->missing = (struct extent){ 0, 0 };
+	ask_origin(f);
+	return false;
 }
 
 bool fetch_answer(struct fetching *f, int64_t deadline)
@@ -560,6 +356,8 @@ bool fetch_answer(struct fetching *f, int64_t deadline)
 		failed(f, f->begin_err);
 		return true;
 	}
+	if (f->unasked && begin_unasked(f))
+		return true;
 	for (;;) {
 		int r = final_head(f, deadline);
 		if (r == -ERR_TIMEOUT)

@@ -6,6 +6,7 @@
 #include "../common/httpc.h"
 #include "../policy/judge.h"
 #include "../s3/fill.h"
+#include "fetch_ranges.h"
 
 struct worker;
 
@@ -21,6 +22,7 @@ struct fetch_ask {
 	struct fill **fill;                   /* the claim (FILL_WRITER): taken over. NULL: nothing is stored */
 	struct str range, if_range;           /* ask for this range of it only, when .p: */
 	const struct meta *part;              /* the rest of this; NULL: a part, to be kept as such */
+	const struct meta *partial;           /* of the whole, so much is there already (partial.h); NULL none */
 	uint64_t version;                     /* fill_version, before stored was looked up: what was outdated since is not stored */
 	fetch_interim_f *interim;             /* may be NULL */
 	void *arg;                            /* of interim */
@@ -34,6 +36,7 @@ struct fetched {
 	struct fill *reader;                  /* STORE: the caller's */
 	struct xfer *xfer;                    /* RELAY of an answer: its body, the caller's */
 	bool full;                            /* it would have been stored, but too much waits for S3 (--spool-size) */
+	bool from_store;                      /* STORE: the origin was not asked, for what is wanted was there (partial.h) */
 	bool store_full;                      /* STORE, but the store did not take its first bytes, or the last object: it goes to those who read it now */
 };
 struct fetching {
@@ -44,6 +47,9 @@ struct fetching {
 	const struct meta *validate;
 	struct object *part;
 	bool ranged;
+	bool unasked;                         /* all that is wanted of ask.partial is there */
+	struct ranges_object whole;           /* else of this, which it is a part of, */
+	struct extent missing;                /* … these bytes are asked for; .end == 0: none */
 	bool probe, refused;                  /* failover.h: it finds out whether a banned origin is back; it was not asked at all */
 	int tries, begin_err;
 	int64_t requested, begun;             /* wall, ms; the last try, mono */

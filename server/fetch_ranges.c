@@ -180,13 +180,15 @@ static void open_line(struct run *r, const struct parts_step *step)
 	l->whole = step->whole;
 	l->asked = step->range;
 	headers_init(&h, &l->arena);
-	headers_copy(&h, r->ask->headers);
+	headers_copy(&h, r->ask->request->headers);
 	if (!step->whole) {
 		headers_set(&h, STR("Range"), arena_printf(&l->arena, "bytes=%llu-%llu", (unsigned long long)step->range.at, (unsigned long long)step->range.end - 1));
 		headers_set(&h, STR("If-Range"), r->ask->object->pin);
 	}
-	const struct httpc_request q = { .method = STR("GET"), .url = r->ask->url, .headers = &h, .body_length = -1, .connect_timeout_ms = r->ask->connect_ms,
-	                                 .read_timeout_ms = r->ask->read_ms, .http1 = !step->whole };
+	struct httpc_request q = *r->ask->request;
+	q.headers = &h;
+	q.http1 = !step->whole;
+	q.bulk = q.bulk && !step->whole;
 	int err = httpc_begin(r->ask->httpc, &q, &l->x);
 	if (err < 0)
 		transfer_failed(r, step->stream, err);
@@ -344,7 +346,8 @@ static struct parts *plan(const struct ranges_ask *ask)
 {
 	const struct ranges_object *o = ask->object;
 	const struct parts_options po = { .size = (uint64_t)o->size, .streams = (uint64_t)o->size >= ask->parallel_min ? ask->streams : 1, .pinned = o->pin.n > 0,
-	                                  .ranges = o->ranges, .proven = o->proven, .spread = ask->spread, .rest = ask->rest, .rest_limit = ask->rest_limit, .tries = TRIES };
+	                                  .ranges = o->ranges, .proven = o->proven, .spread = ask->spread, .rest = ask->rest, .rest_limit = ask->rest_limit, .tries = TRIES,
+	                                  .extents = ask->extents };
 	struct parts *p = parts_new(&po);
 	for (unsigned i = 0; i < ask->have_n; i++)
 		parts_have(p, ask->have[i]);
@@ -390,10 +393,11 @@ int fetch_ranges(const struct ranges_ask *ask, const struct ranges_sink *sink, c
 	}
 	r->waker = waker_take();
 	r->parts = plan(ask);
-	unsigned i = parts_first(r->parts, ask->at, r->now);
-	r->lines[i] = (struct line){ .x = *ask->first, .answered = true, .whole = true, .asked = { ask->at, (uint64_t)ask->object->size },
-	                             .left = (uint64_t)ask->object->size - ask->at };
-	*ask->first = NULL;
+	if (ask->first != NULL) {
+		r->lines[parts_first(r->parts, ask->brings, ask->whole, r->now)] = (struct line){ .x = *ask->first, .answered = true, .whole = ask->whole, .asked = ask->brings,
+		                                                                                  .left = ask->brings.end - ask->brings.at };
+		*ask->first = NULL;
+	}
 	while (err == 0 && parts_state(r->parts) == PARTS_GOING)
 		err = turn(r);
 	if (err == 0 && parts_state(r->parts) == PARTS_FAILED)

@@ -22,16 +22,14 @@ bool ranges_check(const struct http_response *, const struct ranges_object *, st
 bool ranges_same(const struct http_response *, const struct ranges_object *); /* a 200: is it the same version? */
 
 struct ranges_sink {
-	int (*write)(void *arg, uint64_t at, const void *, size_t); /* -ERR_X ends it all. Never twice for a byte */
+	int (*write)(void *arg, uint64_t at, const void *, size_t); /* -ERR_X ends it all. Never twice for a byte, nor for what ask->have has */
 	unsigned (*wanted)(void *arg, struct extent out[PARTS_WANTS]); /* what readers wait for, the most urgent first; NULL: nobody does */
 	bool (*tick)(void *arg, const struct parts *, int64_t now); /* ten times a second at least; parts is NULL when the length is not known; false: give up. May be NULL */
 	void *arg;
 };
 struct ranges_ask {
 	struct httpc *httpc;
-	struct str url;
-	const struct headers *headers;      /* of the first request: neither conditions nor ranges */
-	int64_t connect_ms, read_ms;
+	const struct httpc_request *request; /* the GET of the whole, with neither conditions nor ranges: the pattern of all others */
 	unsigned streams;                   /* at a time, at most */
 	uint64_t parallel_min;              /* a smaller object comes by one; but what breaks off is asked for again all the same */
 	bool spread;                        /* these three: parts.h */
@@ -40,8 +38,10 @@ struct ranges_ask {
 	const struct ranges_object *object;
 	const struct extent *have;          /* what is there already of it */
 	unsigned have_n;
-	struct xfer **first;                /* a GET whose final head was taken; taken over. It brings the object from here on: */
-	uint64_t at;
+	struct xfer **first;                /* a transfer whose final head was taken and judged; taken over. NULL: none. It brings: */
+	struct extent brings;
+	bool whole;                         /* … as (the rest of) a GET, not as the answer to a range request */
+	unsigned extents;                   /* that the sink can have; 0: as many as parts.h allows */
 };
 /* 0: all is there. -ERR_X and why: the sink's; -ERR_CLIENT_GONE when tick said so; -ERR_GONE: the origin has another version by now, what came is of
  * no more use; -ERR_ORIGIN_*: it cannot be had now. */

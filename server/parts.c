@@ -216,7 +216,7 @@ static bool has_work(const struct parts *p)
 /* At the bound, only what is next to something that is there is asked for. */
 static uint64_t begin_at(const struct parts *p, uint64_t gap_at, uint64_t x)
 {
-	return p->have.n >= PARTS_EXTENTS || down(x) < gap_at ? gap_at : down(x);
+	return p->have.n + PARTS_STREAMS >= p->o.extents || down(x) < gap_at ? gap_at : down(x);
 }
 
 static struct extent part_of(const struct parts *p, struct extent gap, int64_t now)
@@ -454,6 +454,8 @@ struct parts *parts_new(const struct parts_options *o)
 		p->o.streams = 1;
 	if (p->o.streams > PARTS_STREAMS)
 		p->o.streams = PARTS_STREAMS;
+	if (p->o.extents == 0)
+		p->o.extents = PARTS_EXTENTS;
 	p->o.ranges = o->ranges && o->pinned;
 	p->level = 1;
 	p->ceiling = p->o.streams;
@@ -478,13 +480,16 @@ void parts_want(struct parts *p, const struct extent *want, unsigned n)
 		memcpy(p->want, want, p->want_n * sizeof *want);
 }
 
-unsigned parts_first(struct parts *p, uint64_t at, int64_t now)
+unsigned parts_first(struct parts *p, struct extent e, bool whole, int64_t now)
 {
-	struct extent gap = { at, p->o.size };
-	unsigned k = extents_find(&p->have, at);
-	if (p->o.ranges && k < p->have.n && p->have.v[k].at > at)
-		gap.end = p->have.v[k].at;
-	return (unsigned)(begin(p, gap, true, now) - p->s);
+	const uint64_t upto = e.end;
+	unsigned k = extents_find(&p->have, e.at);
+	if (p->o.ranges && k < p->have.n && p->have.v[k].at > e.at)
+		e.end = least(e.end, p->have.v[k].at);
+	struct stream *s = begin(p, e, whole, now);
+	s->upto = upto;
+	p->o.proven |= !whole;
+	return (unsigned)(s - p->s);
 }
 
 void parts_answered(struct parts *p, unsigned stream, uint64_t end, int64_t now)

@@ -9,7 +9,7 @@
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
-#include "extents.h"
+#include "../common/extents.h"
 
 #define PARTS_STREAMS 64
 #define PARTS_WANTS 64
@@ -29,6 +29,7 @@ struct parts_options {
 	enum parts_rest rest;
 	uint64_t rest_limit;
 	unsigned tries;           /* failures in a row */
+	unsigned extents;         /* of what is there, at most, PARTS_STREAMS and a few above it; 0: PARTS_EXTENTS */
 };
 
 struct parts;
@@ -48,8 +49,8 @@ struct parts_step {
 /* Call it until it says WAIT. */
 struct parts_step parts_next(struct parts *, int64_t now);
 
-/* The transfer that is there already: it brings the object from at on to its end. Before all else. */
-unsigned parts_first(struct parts *, uint64_t at, int64_t now);
+/* The transfer that is there already: it brings these bytes. whole: of a GET, that ends with the object; else of a range request. Before all else. */
+unsigned parts_first(struct parts *, struct extent, bool whole, int64_t now);
 /* The head of the answer is as it should be. end: what it brings ends there (an origin may give less of a range than it was asked for). */
 void parts_answered(struct parts *, unsigned stream, uint64_t end, int64_t now);
 /* The answer to a range request is the whole object, of the right version: there are no ranges then. false: it is of no use, end it (the

@@ -44,6 +44,7 @@ struct request {
 	bool has_stored, other_variants;  /* … and others that do not answer this request */
 	struct meta part;                 /* of a whole that is not stored (policy/part.c) */
 	bool has_part;
+	struct meta partial;              /* what is there of a whole of which the rest can be asked for (partial.h) */
 	struct str fetch_id;              /* under which name the response would be stored; the fill's key */
 	uint32_t fill_epoch;              /* of s3/fill.h, before the lookup */
 	uint64_t fill_version;            /* likewise */

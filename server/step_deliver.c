@@ -9,6 +9,7 @@
 #include "../policy/s3host.h"
 #include "../policy/judge.h"
 #include "request.h"
+#include "resume.h"
 #include "worker.h"
 
 #define READ_PIECE (256 * 1024)       /* of a large body at once: sixteen TLS records */
@@ -24,6 +25,8 @@ struct delivery {
 	struct range ranges[RANGE_MAX];
 	unsigned ranges_n;
 	char boundary[40];
+	struct xfer *rest;             /* what the object cannot give any more (resume.h), to the end of what is sent now */
+	unsigned resumes;
 	char *out;                     /* the thread's buffer */
 	size_t out_n;
 };
@@ -41,10 +44,11 @@ static int write_out(struct delivery *d)
 static int64_t source_read(struct delivery *d, uint64_t off, size_t want, const void **view)
 {
 	struct request *r = d->r;
+	struct xfer *x = d->rest != NULL ? d->rest : r->object == NULL ? r->xfer : NULL;
 	bool first = true;
 	for (;;) {
-		int64_t n = r->xfer != NULL && r->object == NULL ? httpc_read(r->xfer, view, first ? 0 : clock_mono() + SLICE_MS)
-		                                                 : object_read(r->object, off, want, view, first ? 0 : clock_mono() + SLICE_MS);
+		int64_t n = x != NULL ? httpc_read(x, view, first ? 0 : clock_mono() + SLICE_MS)
+		                      : object_read(r->object, off, want, view, first ? 0 : clock_mono() + SLICE_MS);
 		if (n != -ERR_AGAIN && n != -ERR_TIMEOUT)
 			return n;
 		if (!first && conn_gone(r->conn))
@@ -97,16 +101,27 @@ static int send_view(struct delivery *d, const char *p, size_t n)
 	return conn_write(d->r->conn, p, n, conf()->client_write_ms);
 }
 
+/* The object has failed: from at on, the rest comes from the origin. */
+static int resume(struct delivery *d, uint64_t at, uint64_t end, int err)
+{
+	if (d->rest != NULL || end == UINT64_MAX || d->resumes++ >= RESUMES_MAX || !resume_may(d->r, err))
+		return err;
+	int e = write_out(d);
+	return e < 0 ? e : resume_body(d->r, at, end, &d->rest) < 0 ? err : 0;
+}
+
 /* [first, end) of the source; end UINT64_MAX: to its end. The number of bytes it had, or -ERR_X. */
 static int64_t send_part(struct delivery *d, uint64_t first, uint64_t end)
 {
 	uint64_t at = first;
-	if (d->r->object != NULL && end != UINT64_MAX && d->r->worker->refill != NULL)
+	if (d->r->object != NULL && end != UINT64_MAX)
 		(void)object_prepare(d->r->object, first, end - first, 0); /* what is not here is on its way, several chunks of it; reading waits */
 	while (at < end) {
 		const void *view;
 		size_t want = end - at < READ_PIECE ? (size_t)(end - at) : READ_PIECE;
 		int64_t n = source_read(d, at, want, &view);
+		if (n < 0 && (n = resume(d, at, end, (int)n)) == 0)
+			continue;
 		if (n <= 0)
 			return n < 0 ? n : (int64_t)(at - first);
 		if ((uint64_t)n > end - at)
@@ -116,6 +131,7 @@ static int64_t send_part(struct delivery *d, uint64_t first, uint64_t end)
 			return e;
 		at += (uint64_t)n;
 	}
+	httpc_end(&d->rest);
 	return (int64_t)(at - first);
 }
 
@@ -371,6 +387,7 @@ enum req_step step_deliver(struct request *r)
 	}
 	if (e == 0 && !d.no_body && d.length != 0)
 		e = send_body(&d);
+	httpc_end(&d.rest);
 	int w = e == -ERR_CLIENT_GONE || e == -ERR_TIMEOUT ? e : write_out(&d); /* also when the source broke: what came is the client's, and the break says that it is not all */
 	if (e == 0)
 		e = w;

@@ -7,6 +7,7 @@
 #include "commitwait.h"
 #include "failover.h"
 #include "fetch.h"
+#include "partial.h"
 #include "request.h"
 #include "worker.h"
 
@@ -53,6 +54,11 @@ static enum req_step use(struct request *r, struct fetched *got)
 		r->meta = got->meta;
 		r->has_meta = true;
 		r->response = got->response;
+		if (got->from_store) {
+			r->cached = true;
+			r->served_age = judge_age(&r->meta, clock_wall());
+			r->reason = REASON_cache_hit_fresh;
+		}
 		return STEP_deliver;
 	case OUTCOME_FRESHEN:
 		r->stored = got->meta;
@@ -85,7 +91,9 @@ static enum req_step fetch(struct request *r, struct fill **fill)
 	                         .conditional = r->has_stored && r->judgement.conditional, .fill = fill, .interim = interim, .arg = r,
 	                         .version = r->fill_version };
 	if (!r->has_stored && fill != NULL) {
-		if (r->has_part && judge_rest(&opt, &r->part, clock_wall(), r->arena, &ask.range, &ask.if_range))
+		if (partial_find(r->worker, r->fetch_id, r->arena, &r->partial))
+			ask.partial = &r->partial, r->judgement.forward = FORWARD_partial;
+		else if (r->has_part && judge_rest(&opt, &r->part, clock_wall(), r->arena, &ask.range, &ask.if_range))
 			ask.part = &r->part, r->judgement.forward = FORWARD_partial;
 		else
 			ask.range = judge_wants_part(&r->plan, &r->http);

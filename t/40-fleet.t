@@ -180,6 +180,7 @@ trial '200 MiB, chunks of the default size' => sub {
 	ok $A->stored($url, '-I'), '… and stores it';
 	ok $A->drained(60), '… and shares it';
 	diag sprintf '200 MiB: fetched and stored in %.1f s, all of it in S3 %.1f s later', $fetched - $begun, time - $fetched;
+	my $asked = $load->hits($path); # perhaps by several requests
 	my $t = time;
 	my $r = $B->curl($url);
 	diag sprintf '200 MiB from S3 on B: %.1f s, first byte and all (curl says %.2f)', time - $t, $r->{time};
@@ -188,7 +189,7 @@ trial '200 MiB, chunks of the default size' => sub {
 	$r = $B->curl('-r', (100 * $MB + 5) . '-' . (100 * $MB + 14), $url);
 	is $r->status, 206, 'ten bytes in the middle';
 	is $r->body, substr($load->body(101 * $MB), 100 * $MB + 5, 10), '… are right';
-	is $load->hits($path), 1, 'the origin was asked once';
+	is $load->hits($path), $asked, 'the origin was asked by A alone';
 	is scalar($realm->keys), 7, '200 MiB are seven chunks of 32 MiB';
 };
 

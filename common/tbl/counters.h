@@ -40,6 +40,8 @@ COUNTER(ban_refusals,         counter, "requests that failed at once, for their 
 COUNTER(ban_probes,           counter, "questions in the background whether a banned origin is back")
 COUNTER(fills,                counter, "objects fetched into the cache")
 COUNTER(fills_failed,         counter, "of them failed")
+COUNTER(fills_partial,        counter, "downloads that ended with a part of their object, which is kept")
+COUNTER(resumed,              counter, "responses whose rest was asked for again, for one client, after their download had ended")
 COUNTER(fills_bound,          counter, "objects relayed uncached because the fill table was full")
 COUNTER(store_errors,         counter, "writes to the store that failed")
 COUNTER(stored_bytes,         counter, "bytes of bodies stored")

@@ -60,7 +60,7 @@ static void play(const struct scene *c)
 	uint64_t dropped = 0, outside = 0;
 	unsigned asked = 0, live_max = 1;
 	int64_t now = 1000, end = now + 120000;
-	unsigned k = parts_first(p, 0, now);
+	unsigned k = parts_first(p, (struct extent){ 0, size }, true, now);
 	s[k] = (struct played){ .used = true, .answered = true, .whole = true, .first = true, .range = { 0, size }, .asked = now };
 	for (; now < end && parts_state(p) == PARTS_GOING; now += 10) {
 		struct parts_step step;
@@ -196,7 +196,7 @@ static void extents(void)
 static struct parts *begun(const struct parts_options *o, uint64_t got, int64_t now)
 {
 	struct parts *p = parts_new(o);
-	unsigned k = parts_first(p, 0, now);
+	unsigned k = parts_first(p, (struct extent){ 0, o->size }, true, now);
 	parts_got(p, k, got, now);
 	return p;
 }
@@ -263,14 +263,14 @@ static void resumed(void)
 	struct extent run;
 	parts_have(p, (struct extent){ 0, 10 * MIB });
 	parts_have(p, (struct extent){ 20 * MIB, 100 * MIB });
-	unsigned k = parts_first(p, 10 * MIB, 1000);
+	unsigned k = parts_first(p, (struct extent){ 10 * MIB, o.size }, true, 1000);
 	ok(parts_run(p, k, &run) && run.at == 10 * MIB && run.end == 20 * MIB, "up to what is there");
 	parts_got(p, k, 10 * MIB, 1001);
 	is_int(parts_state(p), PARTS_DONE, "and it is done");
 	parts_free(&p);
 	p = parts_new(&o);
 	parts_have(p, (struct extent){ 0, 100 * MIB - 1 });
-	k = parts_first(p, 100 * MIB - 1, 1000);
+	k = parts_first(p, (struct extent){ 100 * MIB - 1, o.size }, true, 1000);
 	ok(parts_run(p, k, &run) && run.end - run.at == 1, "one byte");
 	parts_free(&p);
 	p = parts_new(&(struct parts_options){ .size = 0, .streams = 1 });

@@ -2,7 +2,7 @@
 #include "extents.h"
 #include <stdlib.h>
 #include <string.h>
-#include "../common/arena.h"
+#include "arena.h"
 
 unsigned extents_find(const struct extents *x, uint64_t at)
 {
