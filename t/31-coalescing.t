@@ -274,4 +274,29 @@ subtest 'a crowd of more than there are threads' => sub {
 	$few->stop('QUIT');
 };
 
+subtest 'the worker that downloads dies: who reads it in another gets the rest by himself' => sub {
+	my $p = proxy(workers => 2, chunk_size => '64K', parallel_min => '1M');
+	my $big = pattern(4_000_000);
+	$origin->set('/orphan' => { size => 4_000_000, cc => 'max-age=60', etag => '"o"', ranges => 1 });
+	my ($one, $two) = $p->spread(1);
+	plan skip_all => 'the kernel gives all connections to one worker' unless $one;
+	my ($writer, $first) = @$one;
+	my ($other, $second) = @$two;
+	$origin->pause_after(1_500_000, '/orphan');
+	my $paused = $origin->paused;
+	$first->send('GET ' . $origin->url('/orphan') . " HTTP/1.1\r\nHost: x\r\n\r\n");
+	ok $origin->wait_paused($paused + 1), 'one worker has begun it';
+	$second->send('GET ' . $origin->url('/orphan') . " HTTP/1.1\r\nHost: x\r\n\r\n");
+	$second->until(qr/\r\n\r\n/);
+	$second->exactly(500_000);
+	kill 'KILL', $writer;
+	$origin->resume;
+	same $second->exactly(3_500_000), substr($big, 500_000), 'a client of the other one has all of it';
+	ok $p->wait_metrics(sub { $_->{resumed} >= 1 }, 5), '… which was asked for once more';
+	my $r = $p->curl($origin->url('/orphan'));
+	same $r->body, $big, 'the next one begins with the chunks that are there';
+	like $origin->last('/orphan')->{headers}{range} // '', qr/^bytes=[1-9]\d*-/, '… and asks for others only';
+	ok wait_until(sub { $p->curl($origin->url('/orphan'))->hit }, 5), 'then it is whole';
+};
+
 done_testing;

@@ -171,6 +171,32 @@ subtest 'the disk of the store is full' => sub {
 	is scalar(files("$store/tmp")), 0, 'no debris stays';
 };
 
+subtest 'full in the middle of a download by several requests' => sub {
+	plan skip_all => 'not allowed to mount a small file system' unless may_mount();
+	my ($p, $store) = small_disk('store', '24m', workers => 2, chunk_size => '1M', parallel_min => '1M', hot_size => 0, cache_size => '1G');
+	my $big = pattern(12 * $MB);
+	$origin->set('/ranges' => { size => 12 * $MB, cc => 'max-age=600', etag => '"r"', ranges => 1 });
+	get($p, '/1');
+	ok kept($p, '/1'), 'there is room: stored';
+	fill_disk("$store/ballast", 2500);
+	$origin->pause_after($MB, '/ranges');
+	my $paused = $origin->paused;
+	my @c = map { $p->curl_bg($origin->url('/ranges')) } 1 .. 5;
+	my $range = $p->curl_bg('-r', 9 * $MB . '-' . (10 * $MB - 1), $origin->url('/ranges'));
+	ok $origin->wait_paused($paused + 1), 'it becomes full while it comes';
+	ok wait_until(sub { 5 == grep { $_->so_far >= $MB } @c }, 10), '… and five clients read it';
+	$origin->resume;
+	same $_->wait->body, $big, '… each gets all of it' for @c;
+	same $range->wait->body, substr($big, 9 * $MB, $MB), '… and who wants a range, that';
+	cmp_ok $p->metrics->{resumed}, '>=', 1, '… by requests of their own';
+	ok !stored($p, '/ranges'), '… but it is not stored';
+	is_health($p, 'degraded');
+	unlink "$store/ballast";
+	same get($p, '/ranges')->body, $big, 'with room again';
+	ok kept($p, '/ranges'), '… it is';
+	is_health($p, 'ok');
+};
+
 subtest 'the janitor does not wait for its hour when the store grows' => sub {
 	my $p = proxy(cache_size => '12M', cache_low_watermark => 40, cache_high_watermark => 90, janitor_interval => 3600);
 	get($p, "/$_") for 1 .. 12;
