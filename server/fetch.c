@@ -219,7 +219,7 @@ static bool judged_missing(struct fetching *f, struct storing *st)
 		return false;
 	}
 	if (out->response.status == 200) /* another version, or an origin without ranges */
-		partial_forget(f->ask.worker, f->ask.plan->id);
+		metadata_forget(f->ask.worker->metadata, partial->id);
 	return judged(f);
 }
 

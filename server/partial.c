@@ -9,15 +9,27 @@
 
 static struct str partial_id(struct arena *a, struct str id) { return arena_printf(a, "%.*s+partial", STRP(id)); }
 
-static void ignore(void *arg, int result) { (void)arg, (void)result; }
+struct noted { struct worker *worker; uint64_t version; size_t n; char id[]; };
 
-void partial_note(struct worker *w, const struct meta *whole, struct str sparse, struct arena *a)
+static void noted(void *arg, int result)
 {
+	struct noted *n = arg;
+	(void)result;
+	if (fill_outdated(heritage.shared.fills, (struct str){ n->id, n->n }, n->version))
+		partial_forget(n->worker, (struct str){ n->id, n->n });
+	free(n);
+}
+
+void partial_note(struct worker *w, const struct meta *whole, struct str sparse, uint64_t version, struct arena *a)
+{
+	struct noted *n = xmalloc(sizeof *n + whole->id.n);
 	struct meta m = *whole;
 	const struct meta *doc = &m;
+	*n = (struct noted){ .worker = w, .version = version, .n = whole->id.n };
+	memcpy(n->id, whole->id.p, whole->id.n);
 	m.id = partial_id(a, whole->id);
 	m.manifest = sparse;
-	metadata_store_then(w->metadata, &doc, 1, ignore, NULL);
+	metadata_store_then(w->metadata, &doc, 1, noted, n);
 }
 
 void partial_forget(struct worker *w, struct str id)

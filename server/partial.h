@@ -9,8 +9,9 @@
 struct worker;
 struct plan;
 
-void partial_note(struct worker *, const struct meta *whole, struct str sparse, struct arena *); /* sparse: fill_sparse's. Queues */
-void partial_forget(struct worker *, struct str id);                                            /* of the whole. Queues */
+/* sparse: fill_sparse's. Queues; when it is committed and has been purged or overtaken since version was taken (fill.h), it goes again. */
+void partial_note(struct worker *, const struct meta *whole, struct str sparse, uint64_t version, struct arena *);
+void partial_forget(struct worker *, struct str id); /* of the whole. Queues */
 bool partial_find(struct worker *, struct str id, struct arena *, struct meta *out);
 
 enum partial_use {

@@ -291,7 +291,7 @@ static void note(struct job *j, int64_t now)
 	arena_init(&a);
 	struct str sparse = fill_sparse(j->fill, &a, &chunks);
 	if (chunks > j->noted_chunks && !storing_is_outdated(j->meta.id, j->version)) {
-		partial_note(j->worker, &j->meta, sparse, &a);
+		partial_note(j->worker, &j->meta, sparse, j->version, &a);
 		j->noted_chunks = chunks;
 		j->has_note = true;
 	}
