@@ -235,14 +235,14 @@ subtest 'an origin that closes without an answer' => sub {
 };
 
 subtest 'an origin that never answers' => sub {
-	my $p = proxy(workers => 3, upstream_read_timeout => 1);
+	my $p = proxy(workers => 3, upstream_read_timeout => 3);
 	$origin->pause_after(-1, '/never');
 	my $started = time;
 	my @c = map { $p->curl_bg($origin->url('/never')) } 1 .. 12;
 	my %status;
 	$status{$_->wait->status}++ for @c;
 	is_deeply \%status, { 504 => 12 }, 'everybody gets a 504';
-	cmp_ok time - $started, '<', 6 * slow(), '… within the read time-out, not one after the other';
+	cmp_ok time - $started, '<', 12 * slow(), '… within the read time-out, not one after the other';
 	is $origin->hits('/never'), 1, '… for one request';
 	$origin->resume;
 	same $p->curl($origin->url('/never'))->body, $whole, 'when it answers again, all is well';
