@@ -110,6 +110,8 @@ bool judge_invalidates(const struct http_request *, const struct http_response *
 
 /* Partial content (part.c). The range that is to be asked for by itself when nothing is stored, or STR_NONE. */
 struct str judge_wants_part(const struct plan *, const struct http_request *);
+/* Is a 206 that range, or the beginning of it? Else nobody can tell what its bytes are. (Where the tail of something is only its origin knows: any.) */
+bool judge_answers_range(struct str range, const struct http_response *);
 /* May the 206 that answered it be stored? Its meta has that range as its vary_request. */
 bool judge_keeps_part(const struct judge_options *, const struct plan *, const struct http_request *, const struct http_response *, int64_t now);
 /* May a stored whole that is wanted be completed from a stored part? The range to ask for, and If-Range when .p. */

@@ -50,6 +50,21 @@ part_of(const struct meta *m, struct range *held, uint64_t *total)
 }
 
 bool
+judge_answers_range(struct str range, const struct http_response *resp)
+{
+	struct range asked[RANGE_MAX], held;
+	uint64_t total;
+	unsigned n;
+	int64_t length;
+	if (str_casestarts(range, STR("bytes=-")))
+		return true;
+	if (headers_count(&resp->headers, STR("content-range")) != 1 || !content_range_parse(headers_get(&resp->headers, STR("content-range")), &held, &total) ||
+	    http_content_length(&resp->headers, &length) < 0 || (length >= 0 && (uint64_t)length != held.last - held.first + 1))
+		return false;
+	return range_parse(range, total, asked, &n) == RANGE_OK && n == 1 && held.first == asked[0].first && held.last <= asked[0].last;
+}
+
+bool
 judge_keeps_part(const struct judge_options *o, const struct plan *plan, const struct http_request *req, const struct http_response *resp, int64_t now)
 {
 	struct http_response whole = *resp;

@@ -229,9 +229,7 @@ static bool as_whole(struct fetching *f, struct storing *st)
 	struct http_response whole = f->got.response;
 	struct range held;
 	uint64_t total;
-	int64_t length = -1;
-	if (!content_range_parse(headers_get(&whole.headers, STR("Content-Range")), &held, &total) || total == UINT64_MAX || total < conf()->parallel_min ||
-	    http_content_length(&whole.headers, &length) < 0 || (length >= 0 && (uint64_t)length != held.last - held.first + 1))
+	if (!content_range_parse(headers_get(&whole.headers, STR("Content-Range")), &held, &total) || total == UINT64_MAX || total < conf()->parallel_min)
 		return false;
 	judge_as_whole(NULL, total, &whole, f->arena);
 	struct storing all = *st;
@@ -256,6 +254,11 @@ static bool judged(struct fetching *f)
 	struct storing st = { .fill = &f->fill, .xfer = &f->xfer, .requested = f->requested, .answered = answered };
 	if (f->missing.end > 0)
 		return judged_missing(f, &st);
+	if (f->ranged && out->response.status == 206 && ask->part == NULL && !judge_answers_range(ask->range, &out->response)) {
+		f->ranged = false;
+		again(f); /* not to be had so: the whole, then */
+		return false;
+	}
 	if (f->ranged && out->response.status == 206 && ask->part == NULL && judge_keeps_part(&opt, ask->plan, ask->request, &out->response, answered)) {
 		out->outcome = OUTCOME_STORE;
 		if (as_whole(f, &st) || storing_begin(ask, &st, a, out) == 0)

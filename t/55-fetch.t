@@ -6,120 +6,21 @@ use FindBin;
 use lib $FindBin::Bin;
 use JSON::PP;
 use Lab;
+use Lab::Liar;
 use Test::More;
 use Time::HiRes 'time', 'sleep';
 
 my $SIZE = 1_000_000;
-my $old = pattern($SIZE, 'old');
-my $new = pattern($SIZE + 777, 'new');
 my $rate = 1_000_000; # bytes a second of a connection
+my $liar = Lab::Liar->new(size => $SIZE, rate => $rate);
+my ($old, $new) = map { $liar->version($_) } '"old"', '"new"';
 my $dir = lab_dir();
 
-# ---- an origin that does one thing wrong: what(connection, request, its answer so far) changes the answer
-
-sub answer { # an honest one, at $rate
-	my ($req, $body, $etag) = @_;
-	my %a = (status => 200, from => 0, to => length($body) - 1, body => $body, total => length $body, headers => { ETag => $etag, 'Accept-Ranges' => 'bytes' });
-	my $h = $req->{headers};
-	if (($h->{range} // '') =~ /^bytes=(\d+)-(\d*)$/ && $1 < length $body && ($h->{'if-range'} // $etag) eq $etag) {
-		@a{qw(status from to)} = (206, $1, length $2 && $2 < length $body ? $2 : length($body) - 1);
-	}
-	return \%a;
-}
-sub give {
-	my ($c, $a) = @_;
-	my $body = $a->{send} // substr $a->{body}, $a->{from}, $a->{to} - $a->{from} + 1;
-	$a->{headers}{'Content-Range'} //= "bytes $a->{from}-$a->{to}/$a->{total}" if $a->{status} == 206;
-	$a->{headers}{'Content-Length'} //= length $body;
-	my $head = ($a->{version} // 'HTTP/1.1') . " $a->{status} X\r\n";
-	$head .= "$_: $a->{headers}{$_}\r\n" for grep { length $a->{headers}{$_} } sort keys %{$a->{headers}};
-	$c->send("$head\r\n");
-	my $stop = $a->{stop} // length $body;
-	$stop = length $body if $stop > length $body;
-	my $at = 0;
-	my $all = eval {
-		while ($at < $stop) {
-			my $n = $rate / 50;
-			$n = $stop - $at if $n > $stop - $at;
-			$c->send(substr $body, $at, $n);
-			$at += $n;
-			sleep 0.02;
-		}
-		1;
-	};
-	$c->{origin}->note(event => 'sent', bytes => $at);
-	die $@ if !$all;
-	return 1 if $stop == length $body && !$a->{close};
-	sleep 60 if $a->{stall};
-	setsockopt $c->{s}, Socket::SOL_SOCKET(), Socket::SO_LINGER(), pack('ii', 1, 0) if $a->{reset};
-	return 0;
-}
-my $is_range = sub { defined $_[0]{headers}{range} };
-my %wrong = ( # name => [what it does, how it must end: right, or right or failed; what else must hold]
-	honest => [sub { }, 'right', 'ranges'],
-	'date as validator' => [sub { my ($a, $r) = @_; $a->{headers}{ETag} = ''; $a->{headers}{'Last-Modified'} = 'Sun, 01 Nov 2020 10:00:00 GMT'; $a->{headers}{Date} = 'Sun, 01 Nov 2020 11:00:00 GMT'; whole_range($a, $r) }, 'right', 'ranges'],
-	'date that is too young' => [sub { my ($a) = @_; $a->{headers}{ETag} = ''; $a->{headers}{'Last-Modified'} = $a->{headers}{Date} = 'Sun, 01 Nov 2020 10:00:00 GMT' }, 'right', 'one'],
-	'Accept-Ranges none' => [sub { $_[0]{headers}{'Accept-Ranges'} = 'none' }, 'right', 'one'],
-	'Accept-Ranges not said' => [sub { $_[0]{headers}{'Accept-Ranges'} = '' }, 'right', 'tried'],
-	'weak ETag' => [sub { $_[0]{headers}{ETag} = 'W/"old"' }, 'right', 'one'],
-	'no validator' => [sub { $_[0]{headers}{ETag} = '' }, 'right', 'one'],
-	'HTTP/1.0' => [sub { my ($a) = @_; @$a{qw(version close)} = ('HTTP/1.0', 1) }, 'right', 'one'],
-	'a coding' => [sub { $_[0]{headers}{'Content-Encoding'} = 'gzip' }, 'right', 'one'],
-	'no length' => [sub { my ($a) = @_; $a->{headers}{'Content-Length'} = ''; $a->{close} = 1 }, 'right', 'one'],
-	'no ranges' => [sub { my ($a, $r) = @_; whole($a) }, 'right', 'tried'],
-	'a place that was not asked for' => [sub { my ($a, $r) = @_; if ($is_range->($r)) { $a->{from} += 1; $a->{to} += 1 if $a->{to} < $SIZE - 1 } }, 'right', 'tried'],
-	'the wrong bytes\' place' => [sub { my ($a, $r) = @_; $a->{headers}{'Content-Range'} = 'bytes ' . ($a->{from} + 5) . "-$a->{to}/$a->{total}" if $is_range->($r) }, 'right', 'tried'],
-	'more than was asked for' => [sub { my ($a, $r) = @_; $a->{to} = $SIZE - 1 if $is_range->($r) }, 'right', 'tried'],
-	'less than was asked for' => [sub { my ($a, $r) = @_; $a->{to} = $a->{from} + 99_999 if $is_range->($r) && $a->{to} > $a->{from} + 99_999 }, 'right', 'ranges'],
-	'a wrong total' => [sub { my ($a, $r) = @_; $a->{total}++ if $is_range->($r) }, 'right', 'tried'],
-	'no total' => [sub { my ($a, $r) = @_; $a->{total} = '*' if $is_range->($r) }, 'right', 'tried'],
-	'206 without Content-Range' => [sub { my ($a, $r) = @_; $a->{headers}{'Content-Range'} = '' if $is_range->($r) }, 'right', 'tried'],
-	'Content-Range that is none' => [sub { my ($a, $r) = @_; $a->{headers}{'Content-Range'} = 'bytes 5-1/0' if $is_range->($r) }, 'right', 'tried'],
-	'multipart' => [sub { my ($a, $r) = @_; if ($is_range->($r)) { $a->{headers}{'Content-Range'} = ''; $a->{headers}{'Content-Type'} = 'multipart/byteranges; boundary=x' } }, 'right', 'tried'],
-	'a length that is not the range\'s' => [sub { my ($a, $r) = @_; $a->{headers}{'Content-Length'} = $a->{to} - $a->{from} if $is_range->($r) }, 'right', 'tried'],
-	'a range that ends early' => [sub { my ($a, $r) = @_; @$a{qw(stop close)} = (100_000, 1) if $is_range->($r) }, 'right', 'ranges'],
-	'a range that is reset' => [sub { my ($a, $r) = @_; @$a{qw(stop reset)} = (100_000, 1) if $is_range->($r) }, 'right', 'ranges'],
-	'ranges that end at once' => [sub { my ($a, $r) = @_; @$a{qw(stop close)} = (0, 1) if $is_range->($r) }, 'right', 'tried'],
-	'a coding of ranges' => [sub { my ($a, $r) = @_; if ($is_range->($r)) { $a->{headers}{'Content-Encoding'} = 'gzip'; $a->{send} = 'x' x ($a->{to} - $a->{from} + 1) } }, 'right', 'tried'],
-	'another ETag in ranges' => [sub { my ($a, $r) = @_; if ($is_range->($r)) { $a->{headers}{ETag} = '"other"'; $a->{body} = $new; $a->{total} = $SIZE } }, 'right', 'tried'],
-	'no ETag in ranges' => [sub { my ($a, $r) = @_; if ($is_range->($r)) { $a->{headers}{ETag} = ''; $a->{body} = $new } }, 'right', 'tried'],
-	'a weak ETag in ranges' => [sub { my ($a, $r) = @_; if ($is_range->($r)) { $a->{headers}{ETag} = 'W/"old"'; $a->{body} = $new } }, 'right', 'tried'],
-	(map { my $s = $_; "$s to ranges" => [sub { my ($a, $r) = @_; if ($is_range->($r)) { $a->{status} = $s; $a->{headers}{'Content-Range'} = $s == 416 ? "bytes */$SIZE" : ''; $a->{headers}{'Retry-After'} = 1; $a->{send} = 'no' } }, 'right', 'tried'] } 302, 403, 416, 429, 500, 503),
-	'the first breaks' => [sub { my ($a, $r) = @_; @$a{qw(stop close)} = (150_000, 1) if !$is_range->($r) }, 'right', 'ranges'],
-	'the first is reset' => [sub { my ($a, $r) = @_; @$a{qw(stop reset)} = (150_000, 1) if !$is_range->($r) }, 'right', 'ranges'],
-	'the first breaks, there are no ranges' => [sub { my ($a, $r, $n) = @_; whole($a); @$a{qw(stop close)} = (150_000, 1) if $n == 1 }, 'right', 'tried'],
-	'no ranges, and it always breaks there' => [sub { my ($a, $r) = @_; whole($a); @$a{qw(stop close)} = (150_000, 1) }, 'failed', 'several'],
-	'the first breaks, ranges are forbidden' => [sub { my ($a, $r, $n) = @_; if ($is_range->($r)) { $a->{status} = 403; $a->{headers}{'Content-Range'} = ''; $a->{send} = 'no' } elsif ($n == 1) { @$a{qw(stop close)} = (150_000, 1) } }, 'right', 'tried'],
-	'the first breaks, no validator' => [sub { my ($a, $r) = @_; $a->{headers}{ETag} = ''; @$a{qw(stop close)} = (150_000, 1) }, 'failed', 'several'],
-	'no length, and it breaks' => [sub { my ($a, $r) = @_; $a->{headers}{'Content-Length'} = ''; $a->{headers}{'Transfer-Encoding'} = 'chunked'; $a->{send} = "5\r\nabcde\r\n"; $a->{close} = 1 }, 'failed', 'several'],
-	'everything always breaks' => [sub { my ($a) = @_; @$a{qw(stop close)} = (3, 1) }, 'failed', 'several'],
-	'a new version meanwhile' => [sub { my ($a, $r, $n) = @_; renew($a, $r) if $n > 1 }, 'right', 'tried'],
-	'a new version, and the first breaks' => [sub { my ($a, $r, $n) = @_; if ($n > 1) { renew($a, $r) } else { @$a{qw(stop close)} = (150_000, 1) } }, 'new', 'several'],
-	'it is gone, and the first breaks' => [sub { my ($a, $r, $n) = @_; if ($n > 1) { $a->{status} = 404; $a->{headers}{'Content-Range'} = ''; $a->{send} = 'gone' } else { @$a{qw(stop close)} = (150_000, 1) } }, 'failed', 'several'],
-	'each answer another version' => [sub { my ($a, $r, $n) = @_; $a->{headers}{ETag} = "\"v$n\""; $a->{body} = pattern($SIZE, $n); whole($a); @$a{qw(stop close)} = (150_000, 1) }, 'failed', 'several'],
-);
-sub whole { my ($a) = @_; @$a{qw(status from to)} = (200, 0, length($a->{body}) - 1) }
-sub whole_range { my ($a, $r) = @_; @$a{qw(status from to)} = (206, $1, $2) if ($r->{headers}{'if-range'} // '') =~ /2020/ && $r->{headers}{range} =~ /^bytes=(\d+)-(\d+)$/ }
-sub renew { my ($a, $r) = @_; my $b = answer($r, $new, '"new"'); %$a = %$b }
-
-my (%script, %path);
-for my $name (keys %wrong) {
-	my $p = '/' . (join '-', $name =~ /\w+/g);
-	$path{$name} = $p;
-	my $what = $wrong{$name}[0];
-	$script{$p} = sub {
-		my ($c, $r) = @_;
-		my $n = scalar $c->{origin}->requests($p); # itself among them
-		my $a = answer($r, $old, '"old"');
-		$what->($a, $r, $n);
-		give($c, $a);
-	};
-}
-my $slow = sub { my ($c, $r) = @_; give($c, answer($r, $old, '"old"')) };
+my $slow = sub { my ($c, $r) = @_; $liar->honest($c, $r, $old, '"old"') };
+my $versions = sub { my ($c, $r) = @_; $liar->honest($c, $r, -e "$dir/second" ? ($new, '"new"') : ($old, '"old"')) };
 my $plain = { cc => 'max-age=600', body => 'plain', etag => '"p"' };
-our $origin = origin(%script,
-	'/slow' => $slow,
-	'/versions' => sub { my ($c, $r) = @_; my $v = -e "$dir/second" ? $new : $old; give($c, answer($r, $v, $v eq $new ? '"new"' : '"old"')) },
+our $origin = origin($liar->script,
+	'/slow' => $slow, '/versions' => $versions,
 	'/plain' => $plain, '/a' => $plain, '/b' => $plain, '/c' => { cc => 'max-age=600', size => 300_000 },
 	'/empty' => { body => '', etag => '"e"' },
 	'/to-plain' => { status => 302, headers => [Location => '/plain'], cc => 'max-age=600' },
@@ -218,12 +119,12 @@ subtest 'faster than one connection' => sub {
 	is scalar($origin->requests('/slow')), 1, '--parallel-min: one';
 };
 
-for my $name (sort keys %wrong) {
+for my $name ($liar->names) {
 	subtest "an origin with $name" => sub {
 		my $t = time;
-		my ($how, $end, $asks) = @{$wrong{$name}};
-		my ($s, $out, $file) = fetch($origin->url($path{$name}));
-		my @r = $origin->requests($path{$name});
+		my ($path, $end, $asks) = map { $liar->$_($name) } qw(path end asks);
+		my ($s, $out, $file) = fetch($name =~ /stall/ ? ('--upstream-read-timeout', 3) : (), $origin->url($path));
+		my @r = $origin->requests($path);
 		my @ranges = grep { $_->{headers}{range} } @r;
 		if ($end eq 'failed') {
 			isnt $s, 0, 'it fails';
@@ -262,8 +163,8 @@ sub interrupted { # a file that was begun; the state has this much at least
 }
 
 subtest 'kill -9, and again' => sub {
-	$rate = 300_000;
-	my $o = origin('/slow' => $slow, '/versions' => sub { my ($c, $r) = @_; my $v = -e "$dir/second" ? $new : $old; give($c, answer($r, $v, $v eq $new ? '"new"' : '"old"')) });
+	local $liar->{rate} = 300_000;
+	my $o = origin('/slow' => $slow, '/versions' => $versions);
 	local $origin = $o;
 	my ($file, $status, $kept) = interrupted('/slow', 'KILL', 300_000);
 	is $status, 9, 'killed';
@@ -318,7 +219,6 @@ subtest 'kill -9, and again' => sub {
 		is resume('/slow', $file), 0, "a state file with $name";
 		same slurp($file), $old, '… is not believed';
 	}
-	$rate = 1_000_000;
 };
 
 # ---- through an instance

@@ -69,6 +69,23 @@ static const struct { const char *stored; int64_t came; const char *request; enu
 	{ "Content-Range: bytes 4-9/*", 6, "Range: bytes=6-8", NONE, 0, 0, "of nobody knows how much" },
 	{ "", 6, "Range: bytes=6-8", NONE, 0, 0, "from nobody knows where" },
 };
+static const struct { const char *range, *response; bool yes; const char *why; } answers[] = {
+	{ "bytes=4-7", "Content-Range: bytes 4-7/10\nContent-Length: 4", true, "what was asked for" },
+	{ "bytes=4-7", "Content-Range: bytes 4-7/10", true, "of a length that is not said" },
+	{ "bytes=4-7", "Content-Range: bytes 4-7/*", true, "of nobody knows how much" },
+	{ "bytes=4-7", "Content-Range: bytes 4-5/10", true, "the beginning of it" },
+	{ "bytes=4-", "Content-Range: bytes 4-9/10", true, "to the end" },
+	{ "bytes=4-20", "Content-Range: bytes 4-9/10", true, "there is no more" },
+	{ "bytes=4-7", "Content-Range: bytes 5-7/10", false, "another place" },
+	{ "bytes=4-7", "Content-Range: bytes 3-7/10", false, "more in front" },
+	{ "bytes=4-7", "Content-Range: bytes 4-8/10", false, "more behind" },
+	{ "bytes=4-7", "Content-Range: bytes 4-7/10\nContent-Length: 3", false, "fewer bytes than it says" },
+	{ "bytes=4-7", "Content-Range: bytes 4-5/10\nContent-Length: 4", false, "more bytes than it says" },
+	{ "bytes=4-7", "Content-Range: bytes 5-1/0", false, "none at all" },
+	{ "bytes=4-7", "Content-Range: bytes 4-7/10\nContent-Range: bytes 4-7/11", false, "two" },
+	{ "bytes=4-7", "", false, "not said" },
+	{ "bytes=-4", "Content-Range: bytes 4-9/10\nContent-Length: 5", true, "the tail: where that is its origin says" },
+};
 static const struct { const char *stored; int64_t came; const char *range, *if_range, *why; } rests[] = {
 	{ "Content-Range: bytes 0-4/10\nCache-Control: max-age=60", 5, "bytes=5-", "", "fresh [partial-store-partial-complete]" },
 	{ "Content-Range: bytes 0-4/10\nCache-Control: max-age=60\nETag: \"a\"", 5, "bytes=5-", "\"a\"", "with a strong tag, If-Range" },
@@ -103,6 +120,10 @@ main(void)
 		struct plan plan = { .policy = wants[i].policy, .forced_swr_s = -1 };
 		struct http_request req = request_of(&a, wants[i].method, "http://h/p", wants[i].request);
 		is_int(judge_wants_part(&plan, &req).p != NULL, wants[i].yes, "wanted: %s", wants[i].why);
+	}
+	for (unsigned i = 0; i < sizeof(answers) / sizeof(*answers); i++) {
+		struct http_response resp = response_of(&a, 206, answers[i].response);
+		is_int(judge_answers_range(str_c(answers[i].range), &resp), answers[i].yes, "an answer to %s: %s", answers[i].range, answers[i].why);
 	}
 	for (unsigned i = 0; i < sizeof(keeps) / sizeof(*keeps); i++) {
 		struct plan plan = { .policy = POLICY_Standard, .forced_swr_s = -1 };
