@@ -289,6 +289,7 @@ subtest 'the worker that downloads dies: who reads it in another gets the rest b
 	$second->send('GET ' . $origin->url('/orphan') . " HTTP/1.1\r\nHost: x\r\n\r\n");
 	$second->until(qr/\r\n\r\n/);
 	$second->exactly(500_000);
+	ok wait_until(sub { (run_cmd(passsage(), 'explain', '--state-dir', $p->state_dir, $origin->url('/orphan')))[1] =~ /of it there/ }, 20), 'what is there has been noted';
 	kill 'KILL', $writer;
 	$origin->resume;
 	same $second->exactly(3_500_000), substr($big, 500_000), 'a client of the other one has all of it';
