@@ -43,91 +43,76 @@ sub verdict {
 }
 sub trouble { my ($r) = @_; sprintf "exit %d, %d bytes\n%s%s", $r->exit, length $r->body, $r->head_so_far, $r->{error} }
 
-# ---- the ways to ask: each is begun, and then looked at when all of it has ended
+# ---- the ways to ask. A case is one lie told by one origin to some clients: { name, origin, path, url, and what came of it }
 
-sub whole { my ($p, $url) = @_; $p->curl_bg($url) }
-sub range { my ($p, $url) = @_; $p->curl_bg('-r', "$first-$last", $url) }
+my %breaks = map { $_ => 1 } grep { $liar->end($_) ne 'right' } $liar->names; # a downloader begins anew then, or fails; a client of the proxy has had some of it
+my $proxy = proxy(workers => 2, chunk_size => '256K', parallel_min => '64K', upstream_read_timeout => 3);
+my %stored; # URL => the name of its lie
+
+sub whole { my ($case) = @_; $proxy->curl_bg($case->{url}) }
+sub range { my ($case) = @_; $proxy->curl_bg('-r', "$first-$last", $case->{url}) }
 sub begun { my ($c) = @_; wait_until(sub { $c->so_far > 0 || !$c->running }, 20, 'its first bytes') }
-sub in_turns { # code for each of some names at once, which says what is to be done when all of it has been begun
-	my ($begin, $finish) = @_;
+sub one_of_three { my ($is, $r, $what) = @_; like $is, qr/^(?:right|broken|error)$/, "$what: right, or it breaks" or diag trouble($r) }
+
+sub ask_again { # all of each of them, until it comes from the cache: for a second some answers are remembered as not to be shared
+	my ($tries, @cases) = @_;
+	for (1 .. $tries) {
+		@cases = grep { !$_->{there} } @cases;
+		$_->{asked} = $_->{origin}->hits($_->{path}), $_->{once_more} = whole($_) for @cases;
+		for my $case (@cases) {
+			my $is = verdict($case->{once_more}->wait);
+			push @{$case->{later}}, [$is, $case->{once_more}];
+			$case->{there} = $is eq 'right' && $case->{origin}->hits($case->{path}) == $case->{asked};
+			$stored{$case->{url}} = $case->{name} if $case->{there};
+		}
+	}
+}
+my %ask = (all => \&whole, part => \&range);
+sub each_lie { # two clients, each all or part: the second comes when the first has begun; tries: how often all of it is asked for afterwards; check: looks at a case
+	my ($one, $two, $tries, $check) = @_;
+	my $origin = origin($liar->script);
 	my @todo = @names;
 	while (my @some = splice @todo, 0, $AT_ONCE) {
-		my @begun = map { [$_, $begin->($_)] } @some;
-		$finish->(@$_) for @begun;
+		my @cases = map { my $path = $liar->path($_); { name => $_, origin => $origin, path => $path, url => $origin->url($path) } } @some;
+		$_->{$one} = $ask{$one}->($_) for @cases;
+		begun($_->{$one}), $_->{$two} = $ask{$two}->($_) for @cases;
+		for my $case (@cases) { $case->{"${_}_is"} = verdict($case->{$_}->wait, $_ eq 'part' ? $first : undef) for qw(part all) }
+		ask_again($tries, grep { !$breaks{$_->{name}} || $_->{all_is} eq 'right' } @cases);
+		ask_again(1, grep { !$_->{later} } @cases);
+		for my $case (@cases) {
+			subtest $case->{name} => sub {
+				one_of_three($case->{part_is}, $case->{part}, 'a part');
+				one_of_three($case->{all_is}, $case->{all}, 'all of it');
+				one_of_three(@$_, 'asked again') for @{$case->{later}};
+				$check->($case);
+			};
+		}
 	}
 }
-
-# A downloader begins anew when another version has come, or when it cannot go on. A client of the proxy has had some of it: its connection breaks.
-my %breaks = map { $_ => 1 } grep { $liar->end($_) ne 'right' } $liar->names;
-
-my %is_stored; # URL => the name of its lie
-sub again { # asked again until it comes from the cache: some answers are remembered for a second as not to be shared
-	my ($p, $origin, $name, $tries) = @_;
-	my $path = $liar->path($name);
-	for (1 .. $tries) {
-		my $asked = $origin->hits($path);
-		my $r = whole($p, $origin->url($path))->wait;
-		my $is = verdict($r);
-		like $is, qr/^(?:right|broken|error)$/, 'asked again: one version, or it breaks' or diag trouble($r);
-		next if $is ne 'right' || $origin->hits($path) > $asked;
-		$is_stored{$origin->url($path)} = $name;
-		return 1;
-	}
-	return 0;
-}
-
-my $proxy = proxy(%proxy_options);
 
 subtest 'a client that reads all, and one that joins it with a range far behind' => sub {
-	my $origin = origin($liar->script);
-	in_turns(sub {
-		my ($name) = @_;
-		my $url = $origin->url($liar->path($name));
-		my $all = whole($proxy, $url);
-		begun($all);
-		return ($all, range($proxy, $url));
-	}, sub {
-		my ($name, $all, $range) = @_;
-		subtest $name => sub {
-			my ($is, $part) = (verdict($all->wait), verdict($range->wait, $first));
-			like $is, qr/^(?:right|broken|error)$/, 'all of it: right, or it breaks' or diag trouble($all);
-			like $part, qr/^(?:right|broken|error)$/, 'a part: right, or it breaks' or diag trouble($range);
-			if (!$breaks{$name}) {
-				is $is, 'right', '… it need not break' or diag trouble($all);
-				is $part, 'right', '… nor the part' or diag trouble($range);
-			}
-			my $there = again($proxy, $origin, $name, 1);
-			ok $there, '… all of it is in the cache' if $is eq 'right';
-		};
+	each_lie('all', 'part', 1, sub {
+		my ($case) = @_;
+		if (!$breaks{$case->{name}}) {
+			is $case->{all_is}, 'right', 'all of it need not break' or diag trouble($case->{all});
+			is $case->{part_is}, 'right', '… nor a part' or diag trouble($case->{part});
+		}
+		ok $case->{there}, '… and all of it is in the cache' if $case->{all_is} eq 'right';
 	});
 };
 
 subtest 'a client that reads a range far behind before anybody has asked for the object' => sub {
-	my $origin = origin($liar->script);
-	in_turns(sub {
-		my ($name) = @_;
-		my $url = $origin->url($liar->path($name));
-		my $range = range($proxy, $url);
-		begun($range);
-		return (whole($proxy, $url), $range);
-	}, sub {
-		my ($name, $all, $range) = @_;
-		subtest $name => sub {
-			my ($is, $part) = (verdict($all->wait), verdict($range->wait, $first));
-			like $part, qr/^(?:right|broken|error)$/, 'a part: right, or it breaks' or diag trouble($range);
-			like $is, qr/^(?:right|broken|error)$/, 'all of it: right, or it breaks' or diag trouble($all);
-			note "the part: $part, all of it: $is";
-			my $there = again($proxy, $origin, $name, $breaks{$name} ? 1 : 5);
-			ok $there, '… in the end all of it is in the cache' if !$breaks{$name};
-		};
+	each_lie('part', 'all', 5, sub {
+		my ($case) = @_;
+		ok $case->{there}, 'in the end all of it is in the cache' if !$breaks{$case->{name}};
 	});
 };
 
 subtest 'after a restart' => sub {
 	is $proxy->stop, 0, 'it ends well';
 	$proxy->launch;
-	my @wrong = grep { my $r = $proxy->curl('-H', 'Cache-Control: only-if-cached', $_); verdict($r) ne 'right' } sort keys %is_stored;
-	is "@is_stored{@wrong}", '', keys(%is_stored) . ' objects are there, whole and of one version each';
+	my @wrong = grep { my $r = $proxy->curl('-H', 'Cache-Control: only-if-cached', $_); verdict($r) ne 'right' } sort keys %stored;
+	is "@stored{@wrong}", '', keys(%stored) . ' objects are there, whole and of one version each';
 };
 
 done_testing;
