@@ -35,8 +35,6 @@ int ca_public(const struct ca_options *, struct str *pem, struct str *der, struc
 /* Both ends of the way to certgen: sv[0] is certgen's, sv[1] is shared by all workers. The master makes it once and keeps both, so that
  * requests wait for a certgen that is being started again. 0 or -ERR_SYSTEM. */
 int certgen_channel(int sv[2]);
-/* While still root, if it was: an empty network namespace for this process. Harmless otherwise. */
-void certgen_isolate(void);
 /* The certgen process: answers on sock until *stop, all workers have closed their end, or the parent is gone: 0. Before the first request
  * it drops what it can: new privileges, core dumps, every file but sock and the log, and by seccomp every system call that would
  * open anything again (so the log cannot be reopened here: start certgen again instead, nothing is lost). Fork it from the master's main

@@ -1,6 +1,7 @@
 /* service.c - the certgen process: reads names, mints, publishes; and before that, gives up all it does not need. */
 #include "ca.h"
 #include "certstore.h"
+#include "confine.h"
 #include "leaf.h"
 #include "../common/clock.h"
 #include "../common/counters.h"
@@ -8,11 +9,9 @@
 #include "../common/fd.h"
 #include "../common/hash.h"
 #include "../common/log.h"
-#include "sandbox.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/crypto.h>
-#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -34,13 +33,6 @@ certgen_channel(int sv[2])
 		return -ERR_SYSTEM;
 	fd_nonblock(sv[1]); /* workers never wait on it: they wait on the store */
 	return 0;
-}
-
-void
-certgen_isolate(void)
-{
-	if (unshare(CLONE_NEWNET) < 0)
-		log_debug("certgen keeps the network namespace: %s", strerror(errno));
 }
 
 /* Everything that is sent behind a leaf, one DER after the other. */
@@ -160,7 +152,7 @@ certgen_serve(struct ca *ca, struct certstore *store, int sock, const _Atomic in
 	if (r < 0)
 		log_error("certgen could not publish its key and chain: %s", err_text(r));
 	else
-		sandbox_enter(sock, log_fd());
+		confine(sock, log_fd());
 	if (r == 0)
 		r = serve(&s, sock, stop);
 	EVP_PKEY_free(s.leaf_key);

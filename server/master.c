@@ -18,6 +18,7 @@
 #include "../common/err.h"
 #include "../common/fd.h"
 #include "../common/log.h"
+#include "../common/sandbox.h"
 #include "../es/metadata.h"
 #include "gate.h"
 #include "htpasswd.h"
@@ -352,6 +353,7 @@ static void child_begin(unsigned place)
 		fd_close(&heritage.health_fd);
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	signals_set();
+	sandbox_enter(SANDBOX_SERVE);
 }
 
 static void child_start(unsigned place)
@@ -614,6 +616,7 @@ static int run_single(void)
 	signals_set();
 	struct sigaction sa = { .sa_handler = on_signal };
 	sigaction(SIGINT, &sa, NULL);
+	sandbox_enter(SANDBOX_SERVE);
 	return worker_main(0); /* leaves by master_left; the others see that the lifeline hangs up */
 }
 

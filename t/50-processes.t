@@ -44,6 +44,26 @@ subtest 'what runs, under which titles' => sub {
 	ok !-e "$p->{state}/run/pid", '… with run/pid';
 };
 
+subtest 'no process that talks to others has more of the kernel than it needs' => sub {
+	my $status = sub { my ($pid, $field) = @_; (slurp("/proc/$pid/status") // '') =~ /^$field:\s+(\S+)/m ? $1 : '' };
+	my $s3 = free_port(); # nobody is there: the uploader waits, in its sandbox
+	my $p = proxy(workers => 2, s3_endpoint => "http://127.0.0.1:$s3", s3_bucket => 'b', s3_access_key => 'k', s3_secret_key => 's');
+	is $p->curl($origin->https('/hello'))->status, 200, 'it serves';
+	for my $title ('worker 0', 'worker 1', 'uploader', 'janitor', 'admin', 'certgen') {
+		my ($pid) = $p->pids($title);
+		is $status->($pid, 'NoNewPrivs'), 1, "$title: no_new_privs";
+		is $status->($pid, 'Seccomp'), 2, '… a filter of system calls';
+		is $status->($pid, 'Seccomp_filters') || 1, $title eq 'certgen' && !$ENV{SAN} ? 2 : 1, '… as many as it should have';
+		like $status->($pid, $_), qr/^0+$/, "… $_: none" for $> || $status->($pid, 'Uid') != 0 ? ('CapPrm', 'CapEff') : ();
+	}
+	unlike $p->log, qr/without a filter|keeps privileges/, 'the log has no complaint';
+	is $p->stop, 0, 'it ends well';
+	$p = proxy(args => ['-X']);
+	is $status->($p->master, 'Seccomp'), 2, '-X: the worker in the foreground has it, too';
+	is $p->curl($origin->https('/hello'))->status, 200, '… and serves';
+	is $p->stop, 0, '… and ends well';
+};
+
 subtest '-X: the worker in the foreground process, for a debugger' => sub {
 	for my $sig ('TERM', 'INT') {
 		my $p = proxy(args => ['-X']);

@@ -1,6 +1,6 @@
 /* The certgen process and its clients, in real TLS handshakes: each name is minted once, whoever asks, whatever dies. */
 #include "certgen_pki.h"
-#include "../../certgen/sandbox.h"
+#include "../../certgen/confine.h"
 #include "../../common/fd.h"
 #include "../../common/log.h"
 #include <errno.h>
@@ -419,7 +419,7 @@ sandbox(void)
 		char *argv[] = { NULL };
 		ca_read(root_pem, STR_NONE, "test", &ca, problem);
 		EVP_PKEY *key = leaf_key_new();
-		sandbox_enter(pair[0], log_fd());
+		confine(pair[0], log_fd());
 		tries->r[0] = open("/etc/passwd", O_RDONLY);
 		tries->r[1] = socket(AF_INET, SOCK_STREAM, 0);
 		tries->r[2] = execv("/bin/true", argv);
