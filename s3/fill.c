@@ -1034,6 +1034,8 @@ fill_whole(const struct fill *f)
 	return total >= 0 && atomic_load(&f->s->available) == (uint64_t)total;
 }
 
+bool fill_over(const struct fill *f) { return f->lost || tag_get(f->t, f->index) == TAG_KEYLESS; }
+
 void
 fill_leave(struct fill **f)
 {

@@ -95,6 +95,7 @@ int64_t fill_read(struct fill *, uint64_t off, size_t want, const void **view, i
 bool fill_ready(const struct fill *, uint64_t off);  /* would fill_read answer at once? */
 int64_t fill_total(const struct fill *);    /* -1 while unknown */
 bool fill_whole(const struct fill *);       /* all of its body is there: only its document is to come */
+bool fill_over(const struct fill *);        /* its key is free for the next: the document is committed, or will never be */
 void fill_leave(struct fill **);            /* reader's end */
 
 /* Master, when worker has died and before its successor starts: its fills fail, its readers are forgotten. */

@@ -3,7 +3,7 @@
 #include <time.h>
 
 #define NAP_MS 4
-#define NAPS 50
+#define NAPS 250
 
 bool commit_wait(bool (*done)(void *arg), void *arg)
 {

@@ -3,5 +3,5 @@
 #pragma once
 #include <stdbool.h>
 
-/* Looks until done(arg), for up to 200 ms. false: it never was. Blocks: pool_blocking is the caller's. */
+/* Looks until done(arg), for up to a second. false: it never was. Blocks: pool_blocking is the caller's. */
 bool commit_wait(bool (*done)(void *arg), void *arg);

@@ -108,25 +108,17 @@ static bool worth_asking_about(struct request *r)
 	return headers_has(&r->meta.headers, STR("ETag")) || headers_has(&r->meta.headers, STR("Last-Modified")) || r->meta.status == 206;
 }
 
-static bool is_committed(void *arg)
-{
-	struct request *r = arg;
-	struct str id = r->fetch_id;
-	if (r->meta.status == 206) {
-		request_use_part(r);
-		return r->has_part && r->part.response_time >= r->meta.response_time;
-	}
-	return request_look_up(r, &id) == 0 && r->has_stored && r->stored.response_time >= r->meta.response_time;
-}
+static bool is_over(void *arg) { return fill_over(arg); }
 
 /* What came just now may not be used unasked (no-cache), but asked about. Its bytes are all there, and its document is a commit away:
- * worth these milliseconds, where a second download is not. */
+ * worth these milliseconds, where a second download is not. It is the key that is waited for, which is free a moment after the document can be
+ * seen: who would look again in between finds the same fill, and at last asks for himself, whose answer nobody stores. */
 static bool await_commit(struct request *r, struct fill *fill)
 {
 	if (!fill_whole(fill))
 		return false;
 	pool_blocking(r->worker->pool);
-	return commit_wait(is_committed, r);
+	return commit_wait(is_over, fill);
 }
 
 /* An answer that came after our request is as good as one to it. One that was there before is a stored response like others, though its

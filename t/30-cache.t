@@ -495,4 +495,17 @@ subtest 'it outlives a restart' => sub {
 	is $r->body, 'fresh', 'as before';
 	is $origin->hits('/fresh'), $hits, 'nobody was asked';
 };
+subtest 'an answer is stored, however long the document before it takes' => sub {
+	my $p = proxy(workers => 2, allow_policy_header => 'true', commit_interval => 0.5);
+	for my $i (1 .. 3) {
+		my $path = "/slow-commit$i";
+		$origin->set($path => { cc => 'max-age=60', body => 'old', etag => '"1"' });
+		is $p->curl($origin->url($path))->body, 'old', 'fetched, and its document is on its way for half a second';
+		$origin->set($path => { cc => 'max-age=60', body => 'new', etag => '"2"' });
+		is $p->curl('-H', 'X-Passsage-Policy: AlwaysUpstream', $origin->url($path))->body, 'new', '… when another is had from the origin';
+		ok wait_until(sub { $p->curl('-H', 'X-Passsage-Policy: NoRefresh', $origin->url($path))->body eq 'new' }, 10), '… that is what is stored in the end';
+		is $origin->hits($path), 2, '… of two requests';
+	}
+};
+
 done_testing;

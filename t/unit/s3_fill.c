@@ -490,7 +490,9 @@ rules(void)
 	is_int(append_all(w, 10, 60, 10, 0), 0, "more");
 	ok(fill_read(f, 50, 100, &v, 0) == 10 && memcmp(v, bytes + 50, 10) == 0, "then the range is there");
 	is_int(fill_seal(w, &a, &manifest), -ERR_ORIGIN_SHORT, "a short body is not whole");
+	ok(!fill_over(f), "its key is held");
 	fill_fail(&w, ERR_ORIGIN_SHORT, 0);
+	ok(fill_over(f), "its key is held no longer");
 	is_int(fill_read(f, 50, 100, &v, 0), 10, "what came is still read");
 	is_int(fill_read(f, 60, 100, &v, NEVER), -ERR_ORIGIN_SHORT, "but its end is the writer's error");
 	ok(fill_ready(f, 60), "without waiting");
