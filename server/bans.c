@@ -62,6 +62,17 @@ static bool is_there(const struct bans *b, const struct url *u, struct name *n, 
 	return false;
 }
 
+/* A holder that died inside may have made a slot, or freed it, and not counted it. */
+static void lock(struct bans *b)
+{
+	uint32_t n = 0;
+	if (shm_lock(&b->lock) == 0)
+		return;
+	for (unsigned i = 0; i < BANS_MAX; i++)
+		n += atomic_load(&b->slots[i].tag) != 0;
+	atomic_store(&b->used, n);
+}
+
 /* With the lock held. Half of what a holder wrote that died inside is harmless: texts have an end, numbers are only times. */
 static struct slot *find(struct bans *b, const struct name *n)
 {
@@ -79,7 +90,7 @@ static struct slot *hold(struct bans *b, const struct url *u)
 	struct slot *s;
 	if (!is_there(b, u, &n, &s))
 		return NULL;
-	shm_lock(&b->lock);
+	lock(b);
 	if ((s = find(b, &n)) == NULL)
 		shm_unlock(&b->lock);
 	return s;
@@ -146,7 +157,7 @@ enum bans_answer bans_ask(struct bans *b, const struct url *u, int64_t now, stru
 	enum bans_answer answer = BANS_GO;
 	if (!is_there(b, u, &n, &s) || !is_down(s, now))
 		return BANS_GO;
-	shm_lock(&b->lock);
+	lock(b);
 	if ((s = find(b, &n)) != NULL && is_down(s, now)) {
 		answer = now < s->until || now < s->probe_until ? BANS_DOWN : BANS_PROBE;
 		copy(s, now, why);
@@ -164,7 +175,7 @@ bool bans_why(struct bans *b, const struct url *u, int64_t now, struct ban *why)
 	struct slot *s;
 	if (!is_there(b, u, &n, &s) || !is_down(s, now))
 		return false;
-	shm_lock(&b->lock);
+	lock(b);
 	s = find(b, &n);
 	const bool down = s != NULL && is_down(s, now);
 	if (down)
@@ -207,7 +218,7 @@ bool bans_failed(struct bans *b, const struct bans_limits *l, const struct url *
 	struct name n;
 	if (!name_of(u, &n) || (err == -ERR_ORIGIN_TIMEOUT && !probe && answers_others(b, &n, l->window_ms, now)))
 		return false;
-	shm_lock(&b->lock);
+	lock(b);
 	struct slot *s = find(b, &n);
 	if (s == NULL)
 		s = take(b, &n);
@@ -275,7 +286,7 @@ unsigned bans_lift(struct bans *b, struct str what)
 		struct slot *s = &b->slots[i];
 		if (atomic_load(&s->tag) == 0)
 			continue;
-		shm_lock(&b->lock);
+		lock(b);
 		if (atomic_load(&s->tag) != 0 && is_about(str_c(s->origin), what)) {
 			drop(b, s);
 			n++;
@@ -295,7 +306,7 @@ bool bans_due(struct bans *b, int64_t now, struct ban *which)
 	struct slot *s = NULL;
 	if (atomic_load(&b->used) == 0)
 		return false;
-	shm_lock(&b->lock);
+	lock(b);
 	for (unsigned i = 0; i < BANS_MAX; i++) /* the one that has waited longest: none is forgotten when there are many */
 		if (is_due(&b->slots[i], now) && (s == NULL || b->slots[i].next_probe < s->next_probe))
 			s = &b->slots[i];
@@ -333,7 +344,7 @@ void bans_each(struct bans *b, int64_t now, void (*fn)(void *arg, const struct b
 		struct ban one;
 		if (atomic_load(&b->slots[i].tag) == 0)
 			continue;
-		shm_lock(&b->lock);
+		lock(b);
 		const bool there = atomic_load(&b->slots[i].tag) != 0;
 		if (there)
 			copy(&b->slots[i], now, &one);

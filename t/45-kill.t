@@ -7,8 +7,7 @@ use FindBin;
 use lib $FindBin::Bin;
 use Lab;
 use Lab::Fleet;
-use IO::Socket::INET;
-use POSIX ();
+use Lab::Load;
 use Test::More;
 use Time::HiRes 'time', 'sleep';
 
@@ -27,42 +26,15 @@ $realm->es->set(bulk => { do => 'slow', delay => 0.05 });
 
 # ---- clients: new objects, and lookups of earlier ones; all that they have seen whole is in their logs
 my $clients = $ENV{CLIENTS} || 4;
-my $log = lab_dir() . '/client.';
-sub ask { # a request on a connection of its own: { status, head, body } when it came whole, or nothing
-	my ($path, @headers) = @_;
-	my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $p->port, Timeout => 5) or return;
-	print $s 'GET ' . $origin->url($path) . " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n", (map { "$_\r\n" } @headers), "\r\n";
-	my $all = '';
-	eval { local $SIG{ALRM} = sub { die "slow\n" }; alarm 20; while (1) { my $n = sysread $s, $all, 65536, length $all; die "reset\n" unless defined $n; last unless $n } alarm 0; 1 } or do { alarm 0; return };
-	my ($head, $body) = split /\r\n\r\n/, $all, 2;
-	return unless defined $body && $head =~ m{^HTTP/1\.1 (\d+)};
-	my %r = (status => $1, head => $head, body => $body);
-	my ($n) = $head =~ /^content-length:\s*(\d+)/im;
-	return if !defined $n || length $body < $n;
-	return \%r;
-}
-sub client {
+my ($made, @mine) = (0);
+my $load = Lab::Load->start(port => $p->port, clients => $clients, seed => $seed, next => sub {
 	my ($number) = @_;
-	srand $seed + 1000 * $number;
-	open my $out, '>>', "$log$number" or POSIX::_exit(1);
-	$out->autoflush(1);
-	my ($n, @mine) = (0);
-	while (!-e lab_dir() . '/enough') {
-		my $look = @mine > 5 && rand() < 0.3;
-		my $path = $look ? $mine[rand @mine] : "/k/$sizes[rand @sizes]/c$number-" . $n++;
-		my $r = ask($path, $look ? 'Cache-Control: only-if-cached' : ());
-		sleep rand 0.02; # many objects prove no more, and take long to compare
-		next unless $r;
-		if ($r->{status} == 200) {
-			if ($r->{body} ne bytes_of($path)) { print $out "wrong $path\n"; next }
-			print $out $look ? 'claimed' : 'done', " $path\n";
-			push @mine, $path unless $look;
-		} elsif (!($look && $r->{status} == 504) && $r->{status} != 502) { print $out "status$r->{status} $path\n" }
-	}
-	POSIX::_exit(0);
-}
-my @pids = map { my $i = $_; Lab::watchdog(); my $pid = fork // die; if (!$pid) { Lab::in_child(); setpgrp; eval { client($i) }; POSIX::_exit(1) } setpgrp $pid, $pid; Lab::watch($pid); $pid } 1 .. $clients;
-sub logged { my %is; for my $i (1 .. $clients) { for (split /\n/, slurp("$log$i") // '') { my ($what, $path) = split / /; $is{$what}{$path}++ if defined $path } } return \%is }
+	my $look = @mine > 5 && rand() < 0.3;
+	my $path = $look ? $mine[rand @mine] : "/k/$sizes[rand @sizes]/c$number-" . $made++;
+	return { name => $path, url => $origin->url($path), body => bytes_of($path), $look ? (as => 'claimed', headers => ['Cache-Control: only-if-cached'], may => qr/^50[24]$/) : (may => qr/^502$/) };
+}, seen => sub { my ($ask) = @_; push @mine, $ask->{name} unless $ask->{as} });
+sub ask { my ($path, @headers) = @_; my ($r) = Lab::Load::ask($p->port, $origin->url($path), \@headers); $r }
+sub logged { my $is = $load->logged; delete @$is{qw(broken refused)}; $is } # of processes that were killed
 sub shared_is_sound { # no document before its chunks, right now
 	my ($when) = @_;
 	my $docs = $realm->docs; # first: what it names must be there by now
@@ -97,9 +69,7 @@ for my $n (1 .. $kills) {
 }
 my $before = logged();
 ok wait_until(sub { keys %{logged()->{done}} >= 10 + keys %{$before->{done}} }, 20), 'clients are served after it all';
-spew(lab_dir() . '/enough', '');
-for (@pids) { waitpid $_, 0; Lab::unwatch($_) }
-@pids = ();
+$load->stop;
 
 $p->kill9_all; # once more, and then it may do its work
 shared_is_sound('all dead for the last time');
