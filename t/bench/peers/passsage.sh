@@ -1,6 +1,7 @@
 #!/bin/bash
 # passsage.sh start|stop|pids [WORKERS] - our proxy for shared/bench, like its peers/squid.sh: on PASSSAGE_PORT (18318 with 1 worker, 18319 with 2).
 # Clients trust certs/proxy-ca.pem. BENCH: the bench's folder (build/bench). PASSSAGE: the program. PASSSAGE_ARGS: more options.
+# KEEP=1: with what an earlier start has stored.
 set -euo pipefail
 repo=$(cd "$(dirname "$0")/../../.." && pwd)
 . "${BENCH:-$repo/build/bench}/peers/lib.sh"
@@ -10,7 +11,7 @@ dir=$state/passsage-$workers-$port
 case ${1:-} in
   start)
     port_free "$port"
-    rm -rf "$dir"
+    [[ -n ${KEEP:-} ]] || rm -rf "$dir"
     mkdir -p "$dir/state"
     chmod 755 "$state" "$dir" # started as root it becomes nobody, who must get here
     cp "$certs/ca.pem" "$certs/proxy-ca-bundle.pem" "$dir"
