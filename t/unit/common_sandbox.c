@@ -52,7 +52,9 @@ try_what_is_denied(void)
 
 	for (unsigned i = 0; i < N; i++)
 		o->denied[i] = failed_with(syscall(denied[i].nr, -1, -1, -1, -1, -1, -1));
+#if !SANITIZED /* there it would be granted, and our parent be told of each signal instead of our end */
 	o->trace = failed_with(ptrace(PTRACE_TRACEME, 0, NULL, NULL));
+#endif
 	o->program = failed_with(execv("/nowhere/to/be/found", argv));
 	long pid = fork();
 	if (pid == 0)

@@ -1,5 +1,5 @@
 /* killed.h - a process that is killed after so many instructions, critical sections and all, as a debugger steps it: a dozen times for each
- * operation, evenly spread, or as often as the environment's KILLS says (stepping is slow). */
+ * operation, evenly spread, or as often as the environment's KILLS says. Stepping is slow, and a sanitizer's instructions are many: fewer times there. */
 #pragma once
 #include <signal.h>
 #include <stdbool.h>
@@ -8,7 +8,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define KILLED_TRIALS 12
+#include "../../common/sandbox.h"
+
+#define KILLED_TRIALS (SANITIZED ? 2 : 12)
 #define KILLED_MOST 2000000 /* instructions of an operation */
 
 typedef void killed_f(void *arg);
