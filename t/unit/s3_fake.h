@@ -191,9 +191,10 @@ bucket_head(struct bucket *b, struct str key, uint64_t *size, char problem[BUCKE
 {
 	pthread_mutex_lock(&b->m);
 	b->heads++;
-	if (b->head_err < 0) {
+	int e = b->head_err;
+	if (e < 0) {
 		pthread_mutex_unlock(&b->m);
-		return b->head_err;
+		return e;
 	}
 	int i = fake_find(b, key);
 	if (i >= 0)

@@ -301,21 +301,23 @@ killed(void)
 		struct arena a;
 		arena_init(&a);
 		struct str key = new_key(&a);
-		pid_t pid = fork();
+		int begun[2];
+		char byte = 1;
+		pid_t pid = pipe(begun) == 0 ? fork() : -1;
 		if (pid == 0) {
 			struct fill *f = claim_as(key, 1);
 			fill_head(f, HEAD, SIZE);
 			fill_spread(f);
+			if (write(begun[1], &byte, 1) != 1)
+				_exit(1);
 			for (;;)
 				if (put_all(f, 0, SIZE, 700, 0) < 0 || fill_extents(f)->bytes == SIZE)
 					pause();
 		}
 		struct fill *f = NULL;
-		while (f == NULL)
-			if (fill_claim(table, store, key, 0, CHUNK, &f) == FILL_WRITER) {
-				fill_fail(&f, -ERR_AGAIN, 0);
-				usleep(100);
-			}
+		close(begun[1]);
+		bad += read(begun[0], &byte, 1) != 1 || fill_claim(table, store, key, 0, CHUNK, &f) != FILL_READER;
+		close(begun[0]);
 		struct str head;
 		int64_t total, n = 0;
 		const void *v;

@@ -110,7 +110,7 @@ heals(int err, const char *what)
 	unsigned right = 0, most;
 
 	FAKE_SET(bucket, put_err, err);
-	FAKE_SET(bucket, put_errs, 6);
+	FAKE_SET(bucket, put_errs, 0);
 	FAKE_SET(bucket, most, 0);
 	spool_add(spool, m);
 	upload_want(u, m);
@@ -118,6 +118,7 @@ heals(int err, const char *what)
 	while (upload_trouble(u) == NULL && clock_mono() < until)
 		usleep(1000);
 	ok(upload_trouble(u) != NULL && strcmp(upload_trouble(u), err_text(err)) == 0, "%s: it is said", what);
+	FAKE_SET(bucket, put_err, 0);
 	most = (unsigned)FAKE(bucket, now);
 	is_int(settled(u, m), UPLOAD_THERE, "%s: tried again until it is well", what);
 	for (unsigned i = 0; i < 30; i++)
