@@ -37,7 +37,7 @@ for my $unit (sort @sources) {
 		my $status = $?;
 		my ($n, $plan) = (0);
 		for (split /\n/, $out) {
-			if (/^(not )?ok \d+(?: - (.*))?/) { $n++; ok !$1, $2 // "test $n" }
+			if (/^(not )?ok \d+(?: - (.*))?/) { $n++; ok !$1, ($2 // "test $n") =~ s/^(?=\d+$)/row /r }
 			elsif (/^1\.\.(\d+)/) { $plan = $1 }
 			elsif (/^#/) { diag($_) if $_ !~ /^# (?:\s|note)/ && $out =~ /^not ok/m }
 			elsif (/Sanitizer|runtime error/) { diag $_ }
