@@ -58,4 +58,18 @@ subtest 'the answer to the question for the rest may not be stored' => sub {
 	}
 };
 
+subtest 'a digest of the content is that of one message, of no part of it' => sub {
+	my $p = proxy(%o, fill_rest => 'always');
+	my @digests = ('Content-Digest' => 'sha-256=:eA==:', 'Content-MD5' => 'eA==', 'Repr-Digest' => 'sha-256=:eQ==:');
+	my $said = sub { my ($r) = @_; join ' ', map { defined $r->header($_) ? 1 : 0 } qw(Content-Digest Content-MD5 Repr-Digest) };
+	$origin->set("/$_" => { size => $size, @cc, headers => \@digests }) for qw(far near);
+	is $said->($p->curl('-r', '1048600-', $origin->url('/far'))), '0 0 1', 'a range that is asked for by itself';
+	ok wait_until(sub { $p->curl($origin->url('/far'))->hit }, 5), '… is the beginning of the whole';
+	is $said->($p->curl($origin->url('/far'))), '0 0 1', '… whose digest it has not';
+	$p->curl($origin->url('/near'));
+	ok wait_until(sub { $p->curl($origin->url('/near'))->hit }, 5), 'a whole is stored';
+	is $said->($p->curl($origin->url('/near'))), '1 1 1', '… with its digest';
+	is $said->($p->curl('-r', '5-9', $origin->url('/near'))), '0 0 1', '… which is not that of a range';
+};
+
 done_testing;
