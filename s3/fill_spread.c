@@ -314,6 +314,8 @@ fill_sparse(const struct fill *f, struct arena *a, uint32_t *done)
 	return manifest_build(a, f->s->chunk_size, (uint64_t)atomic_load(&f->s->total), ids, f->n_ids);
 }
 
+uint32_t fill_done_chunks(const struct fill *f) { return f->spread == NULL ? 0 : f->spread->done; }
+
 /* The first byte from at on that is not there. */
 static uint64_t
 missing(const struct extents *have, uint64_t at)

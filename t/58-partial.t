@@ -10,7 +10,13 @@ use Test::More;
 my $K = 1024;
 my $size = 1024 * $K + 77;
 my $body = pattern($size);
-my $origin = origin();
+my $huge = 100 << 30; # more chunks of 64K than a download by several requests may have
+my $origin = origin('/huge' => sub {
+	my ($c, $r) = @_;
+	my ($from, $to) = ($r->{headers}{range} // '') =~ /^bytes=(\d+)-(\d+)$/ or return $c->respond({ status => 500, body => 'all of it?' });
+	$c->respond({ status => 206, reason => 'Partial Content', body => substr($body, 0, $to - $from + 1), etag => '"h"', cc => 'max-age=600',
+	              headers => ['Content-Range' => "bytes $from-$to/$huge"] });
+});
 my %o = (workers => 1, chunk_size => '64K', parallel_min => '64K', fill_rest => 'never', hot_size => 0);
 my @cc = (cc => 'max-age=600', etag => '"v"', ranges => 1);
 sub there { my ($p, $path) = @_; (run_cmd(passsage(), 'explain', '--state-dir', $p->state_dir, $origin->url($path)))[1] =~ /of it there/ }
@@ -56,6 +62,12 @@ subtest 'the answer to the question for the rest may not be stored' => sub {
 		same $p->curl($origin->url($path))->body, $body, '… for another client';
 		cmp_ok $origin->hits($path), '>', $hits, '… the origin is asked';
 	}
+};
+
+subtest 'a range of what is too large for that' => sub {
+	my $p = proxy(%o);
+	same $p->curl('-r', $huge - 1000 . '-' . ($huge - 1), $origin->url('/huge'))->body, substr($body, 0, 1000), 'it comes';
+	is $origin->hits('/huge'), 1, '… by one request';
 };
 
 subtest 'a digest of the content is that of one message, of no part of it' => sub {

@@ -218,6 +218,7 @@ again(void)
 	put(f, 10 * CHUNK, SIZE - 10 * CHUNK);
 	sparse = fill_sparse(f, &a, &done);
 	is_int(done, 3, "three are");
+	is_int(fill_done_chunks(f), 3, "... which costs nothing to know");
 	is_int(manifest_parse(sparse, &m), 0, "what is there, as a manifest");
 	ok(!manifest_has(&m, 0) && manifest_has(&m, 1) && !manifest_has(&m, 6) && manifest_has(&m, 10), "... with holes");
 	fill_fail(&f, -ERR_ORIGIN_BROKEN, 0);
