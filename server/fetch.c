@@ -222,8 +222,10 @@ static bool begin_missing(struct fetching *f, const struct storing *st)
 	if (!ranges_check(&whole, &f->whole, f->missing, &end))
 		return false;
 	judge_as_whole(partial, (uint64_t)partial->content_size, &whole, f->arena);
-	if (judge_response(&opt, f->ask.plan, f->ask.request, NULL, &whole, st->answered) != OUTCOME_STORE)
+	if (judge_response(&opt, f->ask.plan, f->ask.request, NULL, &whole, st->answered) != OUTCOME_STORE) {
+		metadata_forget(f->ask.worker->metadata, partial->id); /* or everybody would ask in vain */
 		return false;
+	}
 	struct storing rest = *st;
 	rest.partial = partial;
 	return begin_whole(f, &rest, &whole, (struct extent){ f->missing.at, end });

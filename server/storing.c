@@ -356,7 +356,7 @@ static bool by_ranges(const struct fetch_ask *ask, struct job *j, const struct h
 	struct ranges_object *o = &j->object;
 	ranges_object(resp, clock_wall() / 1000, o);
 	if (st->ranged || st->partial != NULL) /* there has been a 206 */
-		o->ranges = o->proven = o->pin.n > 0;
+		o->ranges = o->proven = o->pin.n > 0 && o->coding.n == 0;
 	if (!o->ranges || st->part != NULL || (uint64_t)o->size < conf()->parallel_min || o->size <= FILL_INLINE ||
 	    (uint64_t)o->size / FILL_SPREAD_CHUNKS >= conf()->chunk_size)
 		return false;
