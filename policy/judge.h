@@ -118,6 +118,8 @@ bool judge_keeps_part(const struct judge_options *, const struct plan *, const s
 bool judge_rest(const struct judge_options *, const struct meta *part, int64_t now, struct arena *, struct str *range, struct str *if_range);
 bool judge_completes(const struct meta *part, const struct http_response *);             /* is this the rest of it (3.4)? */
 void judge_combine(const struct meta *part, struct http_response *rest, struct arena *); /* rest becomes the head of the whole */
+/* What is said of the bytes of one message (RFC 9530 2) is of no other part of the same thing. */
+void judge_drop_digests(struct headers *);
 /* A 206 of something that has so many bytes becomes the head of it: with the fields of earlier that it does not have itself (NULL: none). */
 void judge_as_whole(const struct meta *earlier, uint64_t total, struct http_response *, struct arena *);
 

@@ -135,6 +135,13 @@ judge_completes(const struct meta *part, const struct http_response *resp)
 	       came.first == held.last + 1 && came.last == total - 1;
 }
 
+void
+judge_drop_digests(struct headers *h)
+{
+	headers_remove(h, STR("content-digest"));
+	headers_remove(h, STR("content-md5"));
+}
+
 /* 3.4: the stored fields, updated from the new answer's, as a 200 of the whole. */
 void
 judge_as_whole(const struct meta *earlier, uint64_t total, struct http_response *resp, struct arena *a)
@@ -147,6 +154,7 @@ judge_as_whole(const struct meta *earlier, uint64_t total, struct http_response 
 	for (unsigned i = 0; i < resp->headers.n; i++)
 		headers_add(&all, resp->headers.v[i].name, resp->headers.v[i].value);
 	headers_remove(&all, STR("content-range"));
+	judge_drop_digests(&all);
 	headers_set(&all, STR("Content-Length"), arena_printf(a, "%llu", (unsigned long long)total));
 	resp->headers = all;
 	resp->status = 200;

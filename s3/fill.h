@@ -88,6 +88,7 @@ int fill_put(struct fill *, uint64_t at, const void *, size_t);
 void fill_adopt(struct fill *, struct str sparse);
 /* The chunks that are whole by now, as a manifest with holes (manifest_has), in the arena; done: how many. STR_NONE when none is. */
 struct str fill_sparse(const struct fill *, struct arena *, uint32_t *done);
+uint32_t fill_done_chunks(const struct fill *); /* has it become more since the last fill_sparse? That costs 64 bytes for each of all its chunks */
 const struct extents *fill_extents(const struct fill *); /* what is there; good until the next fill_put */
 /* What readers will need that is not there, who sleeps for it first. by_chunks: rounded to whole chunks, and with what lacks of chunks that were
  * begun: nothing else is to come. */

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define OPEN_CHUNKS 32   /* chunk files that the writer has open: half of all streams (parts.h) each in another; more are opened again as they come */
-#define SEQ_LOOKS 100    /* of a reader at a list that is being changed: that is over in a moment, or its writer is dead */
+#define SEQ_LOOKS 100    /* of a reader at a list that is being changed: that is over in a moment, or its writer does not run, or is dead */
 
 struct open_chunk {
 	int fd;                     /* -1: free */
@@ -44,7 +44,7 @@ chunk_length(const struct fill *f, uint32_t i)
 
 /* --- which bytes are there: the writer's side --- */
 
-/* The list has changed in more than the end of one extent. */
+/* The list has changed in more than the end of one extent. Who sees one of these stores sees extents_seq odd, or later: they release. */
 static void
 publish_all(struct fill *f)
 {
@@ -53,10 +53,10 @@ publish_all(struct fill *f)
 
 	atomic_fetch_add(&s->extents_seq, 1);
 	for (unsigned i = 0; i < have->n; i++) {
-		atomic_store_explicit(&s->extents[i].at, have->v[i].at, memory_order_relaxed);
-		atomic_store_explicit(&s->extents[i].end, have->v[i].end, memory_order_relaxed);
+		atomic_store_explicit(&s->extents[i].at, have->v[i].at, memory_order_release);
+		atomic_store_explicit(&s->extents[i].end, have->v[i].end, memory_order_release);
 	}
-	atomic_store_explicit(&s->extents_n, have->n, memory_order_relaxed);
+	atomic_store_explicit(&s->extents_n, have->n, memory_order_release);
 	atomic_fetch_add(&s->extents_seq, 1);
 }
 
@@ -84,10 +84,13 @@ wake_want(struct want *w)
 	shm_wake_all(&w->event);
 }
 
+/* Another process has written it. */
+static uint32_t wants_of(const struct slot *s) { return (uint32_t)least(atomic_load(&s->wants_top), FILL_WANTS); }
+
 static void
 wake_readers(struct slot *s, struct extent e)
 {
-	uint32_t top = atomic_load(&s->wants_top);
+	uint32_t top = wants_of(s);
 
 	for (uint32_t i = 0; i < top; i++) {
 		struct want *w = &s->wants[i];
@@ -311,6 +314,8 @@ fill_sparse(const struct fill *f, struct arena *a, uint32_t *done)
 	return manifest_build(a, f->s->chunk_size, (uint64_t)atomic_load(&f->s->total), ids, f->n_ids);
 }
 
+uint32_t fill_done_chunks(const struct fill *f) { return f->spread == NULL ? 0 : f->spread->done; }
+
 /* The first byte from at on that is not there. */
 static uint64_t
 missing(const struct extents *have, uint64_t at)
@@ -339,7 +344,7 @@ fill_wanted(const struct fill *f, struct extent out[], unsigned max, bool by_chu
 {
 	const struct spread *p = f->spread;
 	uint64_t size = f->s->chunk_size, total = (uint64_t)atomic_load_explicit(&f->s->total, memory_order_relaxed);
-	uint32_t top = atomic_load(&f->s->wants_top);
+	uint32_t top = wants_of(f->s);
 	unsigned n = 0;
 
 	for (unsigned asleep = 2; asleep-- > 0;)
@@ -384,16 +389,19 @@ look(const struct slot *s, uint64_t off, bool *there, uint64_t *end)
 	return atomic_load(&s->extents_seq) == seq;
 }
 
-bool
-fill_spread_there(const struct slot *s, uint64_t off, uint64_t *end)
+enum seen { NOT_THERE, THERE, UNSEEN };
+static enum seen
+look_for(const struct slot *s, uint64_t off, uint64_t *end)
 {
 	bool there = false;
 
 	for (unsigned i = 0; i < SEQ_LOOKS; i++)
 		if (look(s, off, &there, end))
-			return there;
-	return false;
+			return there ? THERE : NOT_THERE;
+	return UNSEEN;
 }
+
+bool fill_spread_there(const struct slot *s, uint64_t off, uint64_t *end) { return look_for(s, off, end) == THERE; }
 
 void
 fill_spread_wants(struct fill *f, uint64_t off)
@@ -422,7 +430,8 @@ fill_spread_wait(struct fill *f, uint64_t off, int64_t deadline)
 	struct slot *s = f->s;
 	struct want *w;
 	uint64_t end;
-	uint32_t seen;
+	uint32_t event;
+	enum seen seen;
 	int64_t look_again = clock_mono() + FILL_LOOK_MS;
 	int r = 0;
 
@@ -431,12 +440,13 @@ fill_spread_wait(struct fill *f, uint64_t off, int64_t deadline)
 		return clock_mono() < deadline ? 0 : -ERR_TIMEOUT;
 	}
 	w = &s->wants[f->want];
-	seen = atomic_load(&w->event);
+	event = atomic_load(&w->event);
 	atomic_store(&w->waits, 1);
-	if (!fill_spread_there(s, off, &end) && atomic_load(&s->state) == GROWING)
-		r = shm_wait(&w->event, seen, deadline);
+	seen = look_for(s, off, &end);
+	if (seen != THERE && atomic_load(&s->state) == GROWING) /* unseen, the byte may be there already: then nobody wakes who sleeps for it */
+		r = shm_wait(&w->event, event, seen == UNSEEN && look_again < deadline ? look_again : deadline);
 	atomic_store(&w->waits, 0);
-	return r;
+	return seen == UNSEEN && clock_mono() < deadline ? 0 : r;
 }
 
 /* --- the ends --- */
@@ -462,7 +472,7 @@ fill_spread_leave(struct fill *f)
 void
 fill_spread_reset(struct slot *s)
 {
-	uint32_t top = atomic_load(&s->wants_top);
+	uint32_t top = wants_of(s);
 
 	atomic_store(&s->spread, 0);
 	atomic_store(&s->extents_n, 0);

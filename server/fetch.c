@@ -197,34 +197,58 @@ static void failed(struct fetching *f, int err)
 
 static bool judged(struct fetching *);
 
-/* The answer to a question for what lacks of a partial object. */
-static bool judged_missing(struct fetching *f, struct storing *st)
+/* The transfer is to bring `brings` of what has this head. false: it cannot be stored so, and nothing has changed: the head is the transfer's again. */
+static bool begin_whole(struct fetching *f, const struct storing *st, const struct http_response *whole, struct extent brings)
 {
-	struct fetched *out = &f->got;
+	const struct http_response part = f->got.response;
+	struct storing all = *st;
+	all.ranged = true;
+	all.brings = brings;
+	f->got.response = *whole;
+	f->got.outcome = OUTCOME_STORE;
+	if (storing_begin(&f->ask, &all, f->arena, &f->got) == 0)
+		return true;
+	f->got.response = part;
+	return false;
+}
+
+/* What lacks of a partial object comes. Whether the whole may be stored, its newest head says. */
+static bool begin_missing(struct fetching *f, const struct storing *st)
+{
+	const struct judge_options opt = judge_settings(conf());
 	const struct meta *partial = f->ask.partial;
+	struct http_response whole = f->got.response;
 	uint64_t end;
-	const bool good = ranges_check(&out->response, &f->whole, f->missing, &end);
-	if (good) {
-		judge_as_whole(partial, (uint64_t)partial->content_size, &out->response, f->arena);
-		st->partial = partial;
-		st->ranged = true;
-		st->brings = (struct extent){ f->missing.at, end };
-		out->outcome = OUTCOME_STORE;
-		if (storing_begin(&f->ask, st, f->arena, out) == 0)
-			return true;
+	if (!ranges_check(&whole, &f->whole, f->missing, &end))
+		return false;
+	judge_as_whole(partial, (uint64_t)partial->content_size, &whole, f->arena);
+	if (judge_response(&opt, f->ask.plan, f->ask.request, NULL, &whole, st->answered) != OUTCOME_STORE) {
+		metadata_forget(f->ask.worker->metadata, partial->id); /* or everybody would ask in vain */
+		return false;
 	}
+	struct storing rest = *st;
+	rest.partial = partial;
+	return begin_whole(f, &rest, &whole, (struct extent){ f->missing.at, end });
+}
+
+/* The answer to a question for what lacks of a partial object. */
+static bool judged_missing(struct fetching *f, const struct storing *st)
+{
+	if (begin_missing(f, st))
+		return true;
+	const int status = f->got.response.status;
 	f->missing = (struct extent){ 0, 0 };
-	if (out->response.status == 206 || out->response.status == 416) { /* not to be had so: the whole, then */
+	if (status == 206 || status == 416) { /* not to be had so: the whole, then */
 		again(f);
 		return false;
 	}
-	if (out->response.status == 200) /* another version, or an origin without ranges */
-		metadata_forget(f->ask.worker->metadata, partial->id);
+	if (status == 200) /* another version, or an origin without ranges */
+		metadata_forget(f->ask.worker->metadata, f->ask.partial->id);
 	return judged(f);
 }
 
 /* A far part of something large, of a version that can be asked for again: what comes is the whole, and begins with that part. */
-static bool as_whole(struct fetching *f, struct storing *st)
+static bool as_whole(struct fetching *f, const struct storing *st)
 {
 	struct http_response whole = f->got.response;
 	struct range held;
@@ -232,15 +256,7 @@ static bool as_whole(struct fetching *f, struct storing *st)
 	if (!content_range_parse(headers_get(&whole.headers, STR("Content-Range")), &held, &total) || total == UINT64_MAX || total < conf()->parallel_min)
 		return false;
 	judge_as_whole(NULL, total, &whole, f->arena);
-	struct storing all = *st;
-	all.ranged = true;
-	all.brings = (struct extent){ held.first, held.last + 1 };
-	const struct http_response part = f->got.response;
-	f->got.response = whole;
-	if (storing_begin(&f->ask, &all, f->arena, &f->got) == 0)
-		return true;
-	f->got.response = part;
-	return false;
+	return begin_whole(f, st, &whole, (struct extent){ held.first, held.last + 1 });
 }
 
 /* The origin's head is there. false: it must be asked again, and was. */

@@ -37,7 +37,7 @@ int resume_body(struct request *r, uint64_t at, uint64_t end, struct xfer **x)
 	*x = NULL;
 	ranges_object(&had, clock_wall() / 1000, &o);
 	o.size = r->meta.content_size;
-	if (o.pin.n == 0)
+	if (o.pin.n == 0 || o.coding.n > 0) /* fetch_ranges.h: it need not come out the same twice */
 		return -ERR_FILL_FAILED;
 	headers_init(&h, r->arena);
 	upstream_headers(&r->http, &h);

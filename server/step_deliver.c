@@ -255,6 +255,7 @@ static void shape(struct delivery *d, struct headers *h)
 		break;
 	case SELECT_RANGES:
 		status = 206;
+		judge_drop_digests(h);
 		break;
 	case SELECT_FULL:
 		break;

@@ -14,7 +14,8 @@
 #define SLICE_MS 1000              /* how often the way of a body looks whether anybody still cares */
 #define AT_ONCE HTTPC_BUFFER       /* bytes that a handler moves before its client sees the first: more is a job's, however fast the origin */
 #define ENDLESS (256 << 20)        /* bytes of a body of unknown length that come for nobody before it is taken for a stream */
-#define NOTE_MS 100                /* between two notes of what is there: what a crash costs */
+#define NOTE_MS 100                /* between two notes of what is there: what a crash costs; and … */
+#define NOTE_CHUNKS 256            /* … for so many of its chunks a millisecond more, for a note names them all */
 
 /* A body on its way into the store. It outlives the request that began it. */
 struct job {
@@ -41,7 +42,7 @@ struct job {
 	bool fills_rest;           /* what nobody asks for is fetched, too */
 	bool expires;              /* its URL is signed: all of it is asked for while that holds, and what flows then is kept */
 	bool has_note;             /* of what is there: partial.h */
-	int64_t noted;             /* mono: when it was looked whether there is more to note; and how many chunks the last note had */
+	int64_t noted;             /* mono: when the last note was made; and how many chunks were done then */
 	uint32_t noted_chunks;
 };
 
@@ -287,23 +288,28 @@ static void note(struct job *j, int64_t now)
 {
 	struct arena a;
 	uint32_t chunks;
+	const uint32_t done = fill_done_chunks(j->fill);
+	if (done <= j->noted_chunks || storing_is_outdated(j->meta.id, j->version))
+		return;
 	j->noted = now;
+	j->noted_chunks = done;
 	arena_init(&a);
 	struct str sparse = fill_sparse(j->fill, &a, &chunks);
-	if (chunks > j->noted_chunks && !storing_is_outdated(j->meta.id, j->version)) {
+	if (chunks > 0) {
 		partial_note(j->worker, &j->meta, sparse, j->version, &a);
-		j->noted_chunks = chunks;
 		j->has_note = true;
 	}
 	arena_fini(&a);
 }
+
+static int64_t note_ms(const struct job *j) { return NOTE_MS + j->object.size / (int64_t)conf()->chunk_size / NOTE_CHUNKS; }
 
 static bool sink_tick(void *arg, const struct parts *parts, int64_t now)
 {
 	struct job *j = arg;
 	struct extent some;
 	(void)parts;
-	if (now - j->noted >= NOTE_MS)
+	if (now - j->noted >= note_ms(j))
 		note(j, now);
 	if (fill_readers(j->fill) > 0)
 		return true;
@@ -350,8 +356,9 @@ static bool by_ranges(const struct fetch_ask *ask, struct job *j, const struct h
 	struct ranges_object *o = &j->object;
 	ranges_object(resp, clock_wall() / 1000, o);
 	if (st->ranged || st->partial != NULL) /* there has been a 206 */
-		o->ranges = o->proven = o->pin.n > 0;
-	if (!o->ranges || st->part != NULL || (uint64_t)o->size < conf()->parallel_min || o->size <= FILL_INLINE)
+		o->ranges = o->proven = o->pin.n > 0 && o->coding.n == 0;
+	if (!o->ranges || st->part != NULL || (uint64_t)o->size < conf()->parallel_min || o->size <= FILL_INLINE ||
+	    (uint64_t)o->size / FILL_SPREAD_CHUNKS >= conf()->chunk_size)
 		return false;
 	o->etag = arena_dup(&j->arena, o->etag);
 	o->modified = arena_dup(&j->arena, o->modified);

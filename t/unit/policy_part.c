@@ -165,7 +165,7 @@ main(void)
 		struct http_response resp = response_of(&a, completes[i].status, completes[i].rest);
 		is_int(judge_completes(&m, &resp), completes[i].yes, "the rest of it: %s", completes[i].why);
 	}
-	struct meta m = part_of_whole("bytes=-5", "Content-Range: bytes 0-4/10\nContent-Length: 5\nETag: \"a\"\nFoo: old\nBar: old\nBar: two", 5);
+	struct meta m = part_of_whole("bytes=-5", "Content-Range: bytes 0-4/10\nContent-Length: 5\nETag: \"a\"\nContent-Digest: sha-256=:b2xk:\nFoo: old\nBar: old\nBar: two", 5);
 	struct http_response resp = response_of(&a, 206, "Content-Range: bytes 5-9/10\nContent-Length: 5\nETag: \"a\"\nBar: new");
 	judge_combine(&m, &resp, &a);
 	is_int(resp.status, 200, "3.4: combined to the whole");
@@ -174,6 +174,7 @@ main(void)
 	is_str(headers_get(&resp.headers, STR("foo")), STR("old"), "3.4: stored fields stay");
 	is_str(headers_joined(&resp.headers, STR("bar"), &a), STR("new"), "3.4: and are replaced by newer ones");
 	is_int(headers_count(&resp.headers, STR("etag")), 1, "each once");
+	ok(!headers_has(&resp.headers, STR("content-digest")), "9530 2: the digest of a part is not that of the whole");
 	arena_fini(&a);
 	return done_testing();
 }

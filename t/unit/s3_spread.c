@@ -3,6 +3,7 @@
 #include "tap.h"
 #include "s3_store.h"
 #include "s3/fill.h"
+#include "s3/fill_impl.h" /* a writer that stops in the middle of a change */
 #include "s3/manifest.h"
 #include "s3/object.h"
 #include "common/arena.h"
@@ -217,6 +218,7 @@ again(void)
 	put(f, 10 * CHUNK, SIZE - 10 * CHUNK);
 	sparse = fill_sparse(f, &a, &done);
 	is_int(done, 3, "three are");
+	is_int(fill_done_chunks(f), 3, "... which costs nothing to know");
 	is_int(manifest_parse(sparse, &m), 0, "what is there, as a manifest");
 	ok(!manifest_has(&m, 0) && manifest_has(&m, 1) && !manifest_has(&m, 6) && manifest_has(&m, 10), "... with holes");
 	fill_fail(&f, -ERR_ORIGIN_BROKEN, 0);
@@ -291,6 +293,41 @@ bounds(void)
 	arena_fini(&a);
 }
 
+/* Its byte is there, but its look falls into a change of the list; the change is about other bytes, so nobody is woken for this one. */
+static void
+in_a_change(void)
+{
+	struct arena a;
+
+	arena_init(&a);
+	struct fill *f = begin(new_key(&a), SIZE);
+	fill_spread(f);
+	put(f, CHUNK, CHUNK);
+	struct slot *s = f->s;
+	struct reader r = { .f = fill_reader(f), .at = CHUNK, .end = CHUNK + 1000 };
+	atomic_fetch_add(&s->extents_seq, 1);
+	pthread_create(&r.th, NULL, reader_main, &r);
+	for (int64_t until = in_ms(2000); !atomic_load(&s->wants[0].waits) && clock_mono() < until; )
+		usleep(1000);
+	ok(atomic_load(&s->wants[0].waits), "a reader waits while the list is being changed");
+	usleep(2000); /* it has looked */
+	atomic_fetch_add(&s->extents_seq, 1);
+	int64_t changed = clock_mono();
+	pthread_join(r.th, NULL);
+	ok(clock_mono() - changed < 5000, "... and looks again soon after it");
+	is_int(r.got, 1000, "... at bytes that were there before");
+	fill_fail(&f, -ERR_FILL_FAILED, 0);
+	f = begin(new_key(&a), SIZE);
+	atomic_store(&f->s->wants_top, 1u << 20); /* a process that has gone mad */
+	fill_spread(f);
+	put(f, CHUNK, CHUNK);
+	struct extent e[4];
+	is_int(fill_wanted(f, e, 4, false), 0, "wishes beyond the places for them are none");
+	fill_fail(&f, -ERR_FILL_FAILED, 0);
+	is_int(fill_active(table), 0, "nothing is left behind");
+	arena_fini(&a);
+}
+
 /* A writer that is killed anywhere: its readers end, with right bytes until then, and the slot is of use again. Before there are threads. */
 static void
 killed(void)
@@ -305,7 +342,11 @@ killed(void)
 		char byte = 1;
 		pid_t pid = pipe(begun) == 0 ? fork() : -1;
 		if (pid == 0) {
-			struct fill *f = claim_as(key, 1);
+			struct fill *f;
+			while (fill_claim(table, store, key, 1, CHUNK, &f) != FILL_WRITER) { /* the parent has come first, and gives it up */
+				fill_leave(&f);
+				usleep(100);
+			}
 			fill_head(f, HEAD, SIZE);
 			fill_spread(f);
 			if (write(begun[1], &byte, 1) != 1)
@@ -359,6 +400,7 @@ main(void)
 	wishes();
 	again();
 	bounds();
+	in_a_change();
 	chunks_close(&store);
 	free(bytes);
 	return done_testing();
