@@ -631,6 +631,15 @@ httpc_when_read(struct xfer *x, httpc_ready_f *ready, void *arg)
 	return there;
 }
 
+unsigned
+httpc_filled(struct xfer *x)
+{
+	pthread_mutex_lock(&x->lock);
+	unsigned n = x->filled;
+	pthread_mutex_unlock(&x->lock);
+	return n;
+}
+
 void
 httpc_trailers(struct xfer *x, struct headers *h)
 {

@@ -73,6 +73,8 @@ int64_t httpc_read(struct xfer *, const void **, int64_t deadline);
 /* For callers that read several transfers at once: true when httpc_read (or httpc_head, before the final head) would not wait; otherwise as
  * httpc_when_head, always with the same arg. What was viewed stays good. */
 bool httpc_when_read(struct xfer *, httpc_ready_f *ready, void *arg);
+/* How often the buffer was full so far, so that the origin had to wait for us. */
+unsigned httpc_filled(struct xfer *);
 /* After the end: trailer fields, appended (copied into the arena of headers). */
 void httpc_trailers(struct xfer *, struct headers *);
 /* Diagnostics of the failure in words (libcurl's), for error pages and logs; "" when none. Good until httpc_end. */

@@ -250,7 +250,10 @@ xfer_write_cb(char *p, size_t size, size_t n, void *arg)
 		left -= take;
 	}
 	x->buffered += n;
-	x->recv_paused |= x->buffered >= x->limit; /* wake_callers tells libcurl */
+	if (!x->recv_paused && x->buffered >= x->limit) {
+		x->recv_paused = true; /* wake_callers tells libcurl */
+		x->filled++;
+	}
 	pthread_mutex_unlock(&x->lock);
 	x->received += n;
 	xfer_dirty(x);

@@ -97,6 +97,7 @@ struct xfer {
 	size_t heads_pub, trailers; /* final: trailers begin there */
 	struct block *first, *tail;
 	size_t buffered;
+	unsigned filled;           /* how often it grew to the limit */
 	uint64_t ring_in, ring_out;
 
 	/* the caller's alone */

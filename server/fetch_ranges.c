@@ -134,6 +134,7 @@ struct line {
 	bool answered, whole;
 	struct extent asked;
 	uint64_t left;             /* bytes until the transfer ends by itself */
+	unsigned filled;           /* httpc_filled, so far */
 };
 
 struct run {
@@ -177,6 +178,7 @@ static void open_line(struct run *r, const struct parts_step *step)
 	struct headers h;
 	arena_reset(&l->arena);
 	l->answered = false;
+	l->filled = 0;
 	l->whole = step->whole;
 	l->asked = step->range;
 	headers_init(&h, &l->arena);
@@ -298,6 +300,11 @@ static int serve(struct run *r, unsigned i)
 			err = place(r, i, p, (uint64_t)n);
 		}
 	}
+	if (err == 0 && l->x != NULL) {
+		const unsigned filled = httpc_filled(l->x);
+		parts_waited(r->parts, (uint64_t)(filled - l->filled) * HTTPC_BUFFER);
+		l->filled = filled;
+	}
 	return err < 0 ? err : l->x != NULL && httpc_when_read(l->x, wake, r->waker);
 }
 
@@ -394,7 +401,7 @@ int fetch_ranges(const struct ranges_ask *ask, const struct ranges_sink *sink, c
 	r->waker = waker_take();
 	r->parts = plan(ask);
 	if (ask->first != NULL) {
-		r->lines[parts_first(r->parts, ask->brings, ask->whole, r->now)] = (struct line){ .x = *ask->first, .answered = true, .whole = ask->whole, .asked = ask->brings,
+		r->lines[parts_first(r->parts, ask->brings, ask->whole, r->now)] = (struct line){ .x = *ask->first, .filled = httpc_filled(*ask->first), .answered = true, .whole = ask->whole, .asked = ask->brings,
 		                                                                                  .left = ask->brings.end - ask->brings.at };
 		*ask->first = NULL;
 	}

@@ -52,7 +52,8 @@ struct parts {
 	int64_t hold, healed;           /* nothing is asked for before; the ceiling was last changed */
 	int64_t latency;                /* from asking to the head of an answer, smoothed */
 	int64_t opened, window, settled, settled_ms, last;
-	uint64_t window_received, base;
+	uint64_t waited;                /* bytes that waited for us */
+	uint64_t window_received, window_waited, base;
 };
 
 static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
@@ -154,12 +155,17 @@ static void judge_level(struct parts *p, int64_t now)
 	if (p->window == 0) {
 		p->window = now;
 		p->window_received = p->received;
+		p->window_waited = p->waited;
 	}
 	if (now - p->window < (p->level == 1 ? FIRST_MS : LEVEL_MS))
 		return;
 	uint64_t rate = per_second(p->received - p->window_received, now - p->window);
 	if ((p->o.size - p->have.bytes) / (rate / 1000 + 1) < WORTH_MS)
 		return;
+	if (p->waited - p->window_waited >= (p->received - p->window_received) / 2) { /* the origin is not what limits us */
+		p->window = 0;
+		return;
+	}
 	bool helps = rate * 100 >= p->base * GROWTH_PERCENT;
 	if (!helps && now - p->window < DOUBT_MS)
 		return;
@@ -571,6 +577,8 @@ void parts_got(struct parts *p, unsigned stream, uint64_t n, int64_t now)
 		s->mark = now;
 	}
 }
+
+void parts_waited(struct parts *p, uint64_t n) { p->waited += n; }
 
 void parts_end(struct parts *p, unsigned stream, int64_t now)
 {

@@ -60,6 +60,7 @@ bool parts_ignored(struct parts *, unsigned stream, int64_t now);
  * when its transfer brings more, end it with parts_end. */
 bool parts_run(struct parts *, unsigned stream, struct extent *);
 void parts_got(struct parts *, unsigned stream, uint64_t n, int64_t now); /* n bytes of that run have been written, or dropped */
+void parts_waited(struct parts *, uint64_t n);                            /* n bytes waited for us, not we for them */
 void parts_end(struct parts *, unsigned stream, int64_t now);             /* the transfer is over, in order */
 
 enum parts_why {

@@ -10,7 +10,7 @@
 
 /* ---- an origin, played in steps of 10 ms */
 
-enum kind { STEADY, SHARED, REFUSES, BREAKS, TINY, NO_RANGES, FORBIDS, LIES, STALLS, FEW, DEAD_RANGES, SHORT };
+enum kind { STEADY, SHARED, REFUSES, BREAKS, TINY, NO_RANGES, FORBIDS, LIES, STALLS, FEW, DEAD_RANGES, SHORT, BEHIND };
 static const struct scene {
 	const char *what;
 	enum kind kind;
@@ -34,6 +34,7 @@ static const struct scene {
 	{ "the first breaks early, others live", STEADY, 32, 4, 4096, 20, true, true, 2, 2000, 3000, 4, 1, false },
 	{ "a link that they share: more do not help", SHARED, 32, 8, 4096, 20, true, true, 0, 8000, 9000, 4, 2, false },
 	{ "fast: one is enough", STEADY, 64, 8, 1024 * 1024, 20, true, true, 0, 60, 120, 1, 0, false },
+	{ "slow, but what comes waits for us: one is enough", BEHIND, 64, 8, 4096, 20, true, true, 0, 15000, 17000, 1, 0, false },
 	{ "three at a time, the others get 503", FEW, 64, 8, 4096, 20, true, true, 0, 4500, 7500, 8, 1, false },
 	{ "range requests get no connection", REFUSES, 16, 8, 4096, 20, true, true, 0, 4000, 4200, 8, 0, false },
 	{ "each breaks after 300 KiB", BREAKS, 16, 8, 4096, 20, true, true, 0, 500, 9000, 8, 3, false },
@@ -131,6 +132,8 @@ static void play(const struct scene *c)
 						times[at]++;
 				dropped += write ? 0 : take;
 				parts_got(p, i, take, now);
+				if (c->kind == BEHIND)
+					parts_waited(p, take);
 				n -= take;
 			}
 			if (q->used && breaks) {
