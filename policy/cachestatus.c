@@ -15,7 +15,7 @@ forwarded(struct arena *a, const struct cache_told *t)
 {
 	struct str status = t->fwd_status > 0 ? arena_printf(a, ";fwd-status=%d", t->fwd_status) : STR("");
 	return arena_printf(a, "fwd=%s%.*s%s%s%s", t->forward == FORWARD_none ? "bypass" : forward_name(t->forward), STRP(status), t->stored && !t->store_full ? ";stored" : "",
-	                    t->collapsed ? ";collapsed" : "", t->spool_full ? ";detail=spool-full" : t->store_full ? ";detail=store-full" : "").p;
+	                    t->collapsed ? ";collapsed" : "", t->spool_full ? ";detail=spool-full" : t->store_full ? ";detail=store-full" : t->too_large ? ";detail=too-large" : "").p;
 }
 
 struct str

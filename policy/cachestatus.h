@@ -15,6 +15,7 @@ struct cache_told {
 	bool collapsed;         /* with the request of somebody else */
 	bool stored;            /* the answer is */
 	bool spool_full;        /* it would be, had S3 taken more of what waits for it (--spool-size) */
+	bool too_large;         /* it would be, were it not such a share of the store */
 	bool store_full;        /* it would be, had the store taken it */
 	enum reason reason;     /* page: why */
 };

@@ -372,7 +372,7 @@ tmp_create(const char *path)
 
 	/* EEXIST: debris of an earlier run. Never truncate it: it may be the inode of a stored chunk. */
 	for (int tries = 0; fd < 0 && tries < 3; tries++) {
-		fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+		fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOATIME, 0640);
 		if (fd < 0 && errno == EEXIST && unlink(path) < 0)
 			break;
 		if (fd < 0 && errno == ENOENT && make_parent(path) < 0)
@@ -563,6 +563,14 @@ static bool
 suspect(const struct chunks *s, const struct stat *st)
 {
 	return chunks_suspect(s, (int64_t)st->st_mtim.tv_sec * 1000 + st->st_mtim.tv_nsec / 1000000);
+}
+
+void
+chunks_cool(int fd)
+{
+	const struct timespec t[2] = { { .tv_sec = clock_wall() / 1000 - CHUNKS_COLD_S }, { .tv_nsec = UTIME_OMIT } };
+
+	futimens(fd, t);
 }
 
 int

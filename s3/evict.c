@@ -120,6 +120,16 @@ reap(struct walk *w, int dirfd, const char *name, const struct stat *st)
 
 /* --- the pass --- */
 
+uint64_t
+evict_capacity(const char *dir, uint64_t cache_size, unsigned high)
+{
+	struct statvfs fs;
+
+	if (cache_size > 0)
+		return cache_size;
+	return statvfs(dir, &fs) == 0 ? (uint64_t)fs.f_blocks * fs.f_frsize / 100 * high : UINT64_MAX;
+}
+
 /* What the last walk found, so that a pass every few seconds does not stat a million files to learn that little has changed. */
 static struct {
 	uint64_t dir;             /* its hash */

@@ -10,6 +10,8 @@ struct evict_options {
 	uint64_t min_free;        /* bytes that others on the disk want: with less it begins, too, and goes on to a tenth more. 0: none */
 	uint64_t stored;          /* bytes that all processes have stored so far (the counter); 0: not known, the disk's growth must do */
 };
+/* Bytes that the store may grow to: cache_size, or what high lets it have of its disk. UINT64_MAX when the disk does not say. Any thread. */
+uint64_t evict_capacity(const char *dir, uint64_t cache_size, unsigned high);
 struct evict_report {
 	uint64_t bytes, files;    /* in the store, on disk, before removal; 0 when there was no need to walk it */
 	uint64_t removed, removed_bytes;

@@ -351,6 +351,12 @@ file_open(struct fill *f)
 	return 0;
 }
 
+void
+fill_cold(struct fill *f)
+{
+	f->cold = true;
+}
+
 /* The open chunk file is whole. That it cannot be linked into the store hurts no reader: it is told at the seal. */
 static void
 file_finish(struct fill *f)
@@ -370,6 +376,8 @@ file_finish(struct fill *f)
 		f->ids[f->n_ids].n = SHA256_RAW;
 		sha256_final(f->sum, f->ids[f->n_ids].b);
 	}
+	if (f->cold)
+		chunks_cool(f->fd);
 	fd_close(&f->fd);
 	if (f->unstored == 0) {
 		fill_tmp_path(f, f->chunk, path);
@@ -734,7 +742,9 @@ take(struct fill *f, uint64_t off, uint64_t have, size_t n, const void **view)
 		fd_close(&f->fd);
 		f->chunk = (uint32_t)(off / size);
 		fill_tmp_path(f, f->chunk, path);
-		f->fd = open(path, O_RDONLY | O_CLOEXEC);
+		f->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOATIME); /* for chunks_cool */
+		if (f->fd < 0 && errno == EPERM) /* a chunk that another user stored */
+			f->fd = open(path, O_RDONLY | O_CLOEXEC);
 		if (f->fd < 0)
 			return errno == ENOENT ? -ERR_FILL_FAILED : errno_err(); /* somebody cleans tmp by hand */
 	}

@@ -109,6 +109,7 @@ struct fill {
 	uint32_t chunk;
 	/* writer */
 	uint64_t at;               /* bytes that are in files; may be more than available after a failed append */
+	bool cold;                 /* fill_cold */
 	bool spilled;              /* the body goes to files */
 	int failed;                /* what the store said: no append but to a relay */
 	int unstored;              /* a chunk that could not be linked: the body is fine, the object is not stored */

@@ -144,7 +144,7 @@ open_chunk(struct fill *f, uint32_t chunk, struct open_chunk **out)
 	}
 	close_chunk(c);
 	fill_tmp_path(f, chunk, path);
-	int fd = begun ? open(path, O_RDWR | O_CLOEXEC) : chunks_tmp_create(f->chunks, path);
+	int fd = begun ? open(path, O_RDWR | O_CLOEXEC | O_NOATIME) : chunks_tmp_create(f->chunks, path);
 	if (fd < 0)
 		return begun ? chunks_result(f->chunks, errno_err()) : fd;
 	*c = (struct open_chunk){ .fd = fd, .chunk = chunk, .sum = chunks_random_ids(f->chunks) ? NULL : sha256_new() };
@@ -183,6 +183,8 @@ chunk_done(struct fill *f, struct open_chunk *c)
 		sha256_final(c->sum, id->b);
 	}
 	if (r == 0) {
+		if (f->cold)
+			chunks_cool(c->fd);
 		fill_tmp_path(f, c->chunk, path);
 		r = chunks_adopt(f->chunks, path, id);
 	}

@@ -37,6 +37,7 @@ struct fetched {
 	struct xfer *xfer;                    /* RELAY of an answer: its body, the caller's */
 	bool full;                            /* it would have been stored, but too much waits for S3 (--spool-size) */
 	bool from_store;                      /* STORE: the origin was not asked, for what is wanted was there (partial.h) */
+	bool too_large;                       /* RELAY, because of its share of the store */
 	bool store_full;                      /* STORE, but the store did not take its first bytes, or the last object: it goes to those who read it now */
 };
 struct fetching {

@@ -206,7 +206,7 @@ struct str request_cache_status(struct request *r)
 	const bool fetched = r->fetching.arena != NULL, asked = fetched || r->joined || !r->cached;
 	struct cache_told t = { .all = conf()->cache_status == CACHE_STATUS_ALL, .from_cache = r->cached, .stale = r->stale, .page = r->page,
 	                        .collapsed = r->joined, .stored = r->has_meta && !r->cached && !r->joined,
-	                        .spool_full = r->fetching.got.full, .store_full = r->fetching.got.store_full, .reason = r->reason };
+	                        .spool_full = r->fetching.got.full, .store_full = r->fetching.got.store_full, .too_large = r->fetching.got.too_large, .reason = r->reason };
 	if (!t.all && !(t.from_cache && t.stale))
 		return cache_status(r->arena, &t);
 	if (asked)

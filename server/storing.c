@@ -4,6 +4,7 @@
 #include "../common/err.h"
 #include "../common/log.h"
 #include "../policy/key.h"
+#include "../s3/evict.h"
 #include "fetch_ranges.h"
 #include "gate.h"
 #include "heritage.h"
@@ -14,6 +15,8 @@
 #define SLICE_MS 1000              /* how often the way of a body looks whether anybody still cares */
 #define AT_ONCE HTTPC_BUFFER       /* bytes that a handler moves before its client sees the first: more is a job's, however fast the origin */
 #define ENDLESS (256 << 20)        /* bytes of a body of unknown length that come for nobody before it is taken for a stream */
+#define LARGE (64 << 20)           /* bytes: what a share of a disk is, is asked from here on */
+#define COLD_SHARE 20              /* an object of more than 1/20 of what the store may hold is not worth what is in use there, until it is used again */
 #define NOTE_MS 100                /* between two notes of what is there: what a crash costs; and … */
 #define NOTE_CHUNKS 256            /* … for so many of its chunks a millisecond more, for a note names them all */
 
@@ -430,6 +433,17 @@ static bool spread(struct job *j, const struct storing *st)
 	return true;
 }
 
+/* What the store may hold, for an object of that length. */
+static uint64_t capacity_for(int64_t length)
+{
+	const struct settings *s = conf();
+	char dir[CHUNKS_DIR_MAX];
+	if (s->cache_size == 0 && length < LARGE)
+		return UINT64_MAX;
+	snprintf(dir, sizeof dir, "%s/store", s->state_dir);
+	return evict_capacity(dir, (uint64_t)s->cache_size, (unsigned)s->high_watermark);
+}
+
 int storing_begin(const struct fetch_ask *ask, const struct storing *st, struct arena *a, struct fetched *out)
 {
 	if (!room_in_spool(ask->worker)) {
@@ -440,6 +454,13 @@ int storing_begin(const struct fetch_ask *ask, const struct storing *st, struct 
 	struct job *j = job_new(ask->worker, NULL);
 	j->version = ask->version;
 	describe(ask, j, st, &out->response);
+	const uint64_t capacity = capacity_for(j->meta.content_size), size = j->meta.content_size > 0 ? (uint64_t)j->meta.content_size : 0;
+	if (size > capacity / 100 * (uint64_t)conf()->object_share) {
+		count(COUNT_fills_too_large);
+		out->too_large = true;
+		job_free(j);
+		return -ERR_FULL;
+	}
 	meta_copy(&out->meta, &j->meta, a);
 	const bool ranges = by_ranges(ask, j, &out->response, st);
 	int r = (st->ranged || *st->xfer == NULL) && !ranges ? -ERR_AGAIN : fill_head(*st->fill, meta_encode(&j->meta, &j->arena), j->meta.content_size);
@@ -451,7 +472,10 @@ int storing_begin(const struct fetch_ask *ask, const struct storing *st, struct 
 	j->xfer = *st->xfer;
 	*st->fill = NULL;
 	*st->xfer = NULL;
+	if (size > capacity / COLD_SHARE)
+		fill_cold(j->fill);
 	out->reader = fill_reader(j->fill);
+	out->too_large = false; /* as the whole it was: this is a part */
 	j->store_full = &out->store_full;
 	if (st->part != NULL && (r = append_part(j, st->part)) < 0) {
 		metadata_drop_seen_later(j->worker->metadata, ask->part);

@@ -45,6 +45,24 @@ subtest 'the janitor keeps to cache-size, the least recently used goes first' =>
 	ok kept($p, '/3'), 'what went is stored again';
 };
 
+subtest 'large objects that are read once do not push out what is in use' => sub {
+	my $p = proxy(cache_size => '12M', cache_low_watermark => 40, cache_high_watermark => 90, janitor_interval => 0.2, chunk_size => '64K', cache_status => 'all');
+	$origin->set("/small$_" => { size => 50_000, seed => "small$_", cc => 'max-age=600' }) for 1 .. 20;
+	$origin->set("/large$_" => { size => 2 * $MB, seed => "large$_", cc => 'max-age=600' }) for 1 .. 12;
+	get($p, "/small$_") for 1 .. 20;
+	ok kept($p, '/small20'), 'small ones are stored';
+	get($p, "/large$_") for 1 .. 12; # younger than all of them
+	ok $p->wait_metrics(sub { $_->{evicted} >= 64 && $_->{store_bytes} < 9 * $MB }, 10), 'then twice as much as there is room for';
+	is scalar(grep { kept($p, "/small$_") } 1 .. 20), 20, 'the small ones all stayed';
+	$origin->set('/huge' => { size => 7 * $MB, seed => 'huge', cc => 'max-age=600' });
+	my $r = get($p, '/huge');
+	same $r->body, pattern(7 * $MB, 'huge'), 'what is more than half of the store arrives';
+	like $r->header('Cache-Status'), qr/fwd=uri-miss;fwd-status=200;detail=too-large$/, '… and is not stored';
+	same get($p, '/huge')->body, pattern(7 * $MB, 'huge'), '… the next time neither';
+	ok !stored($p, '/huge'), '… as the store says';
+	cmp_ok $p->metrics->{fills_too_large}, '>=', 1, '… which is counted';
+};
+
 subtest 'never what is being read or filled' => sub {
 	my $p = proxy(cache_size => '30M', cache_low_watermark => 75, cache_high_watermark => 90, janitor_interval => 600, chunk_size => '64K');
 	my ($big, $read) = (pattern(12 * $MB), pattern(12 * $MB, 'read'));
