@@ -48,10 +48,10 @@ int chunks_put(struct chunks *, const void *, size_t, struct chunk_id *out);
 /* The same under a name that is known, and right: it came from the bucket. */
 int chunks_put_as(struct chunks *, const void *, size_t, const struct chunk_id *);
 bool chunks_random_ids(const struct chunks *);
-/* A file that was written in tmp (chunks_tmp_path) becomes the chunk: linked by its hash, the tmp name stays the caller's. */
 /* A chunk of something that nobody may ever ask for again, by its open file: it counts as not used for CHUNKS_COLD_S, until it is. */
 #define CHUNKS_COLD_S 3600
 void chunks_cool(int fd);
+/* A file that was written in tmp (chunks_tmp_path) becomes the chunk: linked by its hash, the tmp name stays the caller's. */
 int chunks_adopt(struct chunks *, const char *tmp_path, const struct chunk_id *);
 /* A chunk that is there gets the name of a growing one as well. -ERR_NOT_FOUND, -ERR_CORRUPT as chunk_open, -ERR_FULL, -ERR_SYSTEM. */
 int chunks_borrow(struct chunks *, const struct chunk_id *, uint64_t size, const char *tmp_path);

@@ -68,9 +68,9 @@ void fill_shareable(struct fill_table *, struct str key);
 
 /* Writer. The head is a meta record (meta_encode) of what will be stored; total is the body's length, -1 unknown. -ERR_FULL too long. */
 int fill_head(struct fill *, struct str record, int64_t total);
-/* Before the first byte: the body is one chunk (chunk_size is its length or more) whose name is known and that the writer verifies. */
 /* A large object: what is stored of it goes before small ones that are in use (chunks_cool). The writer, before the body. */
 void fill_cold(struct fill *);
+/* Before the first byte: the body is one chunk (chunk_size is its length or more) whose name is known and that the writer verifies. */
 void fill_name(struct fill *, const struct chunk_id *);
 /* All of it or nothing. -ERR_FULL (disk), -ERR_SYSTEM: fill_degrade and once more, or fill_fail. -ERR_ORIGIN_PROTOCOL: more than
  * total. When degraded it blocks while the slowest reader has not made room, and is -ERR_GONE when no reader is left. */
