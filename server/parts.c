@@ -162,7 +162,7 @@ static void judge_level(struct parts *p, int64_t now)
 	uint64_t rate = per_second(p->received - p->window_received, now - p->window);
 	if ((p->o.size - p->have.bytes) / (rate / 1000 + 1) < WORTH_MS)
 		return;
-	if (p->waited - p->window_waited >= (p->received - p->window_received) / 2) { /* the origin is not what limits us */
+	if (p->waited - p->window_waited > (p->received - p->window_received) / 2) { /* the origin is not what limits us */
 		p->window = 0;
 		return;
 	}

@@ -10,7 +10,7 @@
 
 /* ---- an origin, played in steps of 10 ms */
 
-enum kind { STEADY, SHARED, REFUSES, BREAKS, TINY, NO_RANGES, FORBIDS, LIES, STALLS, FEW, DEAD_RANGES, SHORT, BEHIND };
+enum kind { STEADY, SHARED, REFUSES, BREAKS, TINY, NO_RANGES, FORBIDS, LIES, STALLS, FEW, DEAD_RANGES, SHORT, BEHIND, SILENT };
 static const struct scene {
 	const char *what;
 	enum kind kind;
@@ -45,6 +45,7 @@ static const struct scene {
 	{ "… and the first breaks: the whole again", FORBIDS, 16, 8, 4096, 20, true, true, 6, 5000, 7000, 8, 40, false },
 	{ "ranges lie", LIES, 16, 8, 4096, 20, true, true, 0, 4000, 4200, 8, 0, false },
 	{ "every other connection falls silent after 1 MiB", STALLS, 32, 4, 4096, 20, true, true, 0, 2000, 20000, 4, 1, false },
+	{ "the first is silent after its first bytes: others do it", SILENT, 128, 4, 4096, 20, true, true, 0, 8000, 20000, 4, 1, false },
 	{ "a range brings less than was asked for", SHORT, 16, 4, 4096, 20, true, true, 0, 1000, 9000, 4, 1, false },
 	{ "nothing can be had again after the first broke", DEAD_RANGES, 8, 8, 4096, 20, true, true, 3, 5000, 60000, 8, 0, true },
 };
@@ -110,6 +111,8 @@ static void play(const struct scene *c)
 				n = 10;
 				breaks = true;
 			}
+			if (c->kind == SILENT && q->first && q->brought > 0)
+				continue;
 			if (c->kind == STALLS && q->nth % 2 == 1 && q->brought > MIB)
 				continue;
 			if (n > left)
