@@ -401,8 +401,9 @@ int fetch_ranges(const struct ranges_ask *ask, const struct ranges_sink *sink, c
 	r->waker = waker_take();
 	r->parts = plan(ask);
 	if (ask->first != NULL) {
-		r->lines[parts_first(r->parts, ask->brings, ask->whole, r->now)] = (struct line){ .x = *ask->first, .filled = httpc_filled(*ask->first), .answered = true, .whole = ask->whole, .asked = ask->brings,
-		                                                                                  .left = ask->brings.end - ask->brings.at };
+		r->lines[parts_first(r->parts, ask->brings, ask->whole, r->now)] = (struct line){
+			.x = *ask->first, .answered = true, .whole = ask->whole, .asked = ask->brings, .left = ask->brings.end - ask->brings.at, .filled = httpc_filled(*ask->first),
+		};
 		*ask->first = NULL;
 	}
 	while (err == 0 && parts_state(r->parts) == PARTS_GOING)

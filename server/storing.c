@@ -455,9 +455,9 @@ int storing_begin(const struct fetch_ask *ask, const struct storing *st, struct 
 	j->version = ask->version;
 	describe(ask, j, st, &out->response);
 	const uint64_t capacity = capacity_for(j->meta.content_size), size = j->meta.content_size > 0 ? (uint64_t)j->meta.content_size : 0;
-	if (size > capacity / 100 * (uint64_t)conf()->object_share) {
+	out->too_large = size > capacity / 100 * (uint64_t)conf()->object_share;
+	if (out->too_large) {
 		count(COUNT_fills_too_large);
-		out->too_large = true;
 		job_free(j);
 		return -ERR_FULL;
 	}
@@ -475,7 +475,6 @@ int storing_begin(const struct fetch_ask *ask, const struct storing *st, struct 
 	if (size > capacity / COLD_SHARE)
 		fill_cold(j->fill);
 	out->reader = fill_reader(j->fill);
-	out->too_large = false; /* as the whole it was: this is a part */
 	j->store_full = &out->store_full;
 	if (st->part != NULL && (r = append_part(j, st->part)) < 0) {
 		metadata_drop_seen_later(j->worker->metadata, ask->part);

@@ -19,20 +19,13 @@ sub run_piped {
 	return $out;
 }
 
-sub source {
-	my ($unit) = @_;
-	open my $h, '<', root_dir() . "/t/unit/$unit.c" or die "$unit: $!";
-	local $/;
-	return scalar <$h>;
-}
-
 my $dir = $ENV{UNIT_DIR} || root_dir() . '/build/plain/t/unit';
 my @sources = map { m{([^/]+)\.c$} } glob root_dir() . '/t/unit/*.c';
 ok @sources > 0, 'there are unit tests';
 for my $unit (sort @sources) {
 	subtest $unit => sub {
 		plan skip_all => "$dir/$unit is not built" if !-x "$dir/$unit" && !$ENV{UNIT_DIR};
-		plan skip_all => 'it has one thread' if ($ENV{SAN} // '') eq 'thread' && source($unit) !~ /pthread_create|_start\(/;
+		plan skip_all => 'it has one thread' if ($ENV{SAN} // '') eq 'thread' && slurp(root_dir() . "/t/unit/$unit.c") !~ /pthread_create|_start\(/;
 		my $out = run_piped(90 * slow(), "$dir/$unit");
 		my $status = $?;
 		my ($n, $plan) = (0);

@@ -342,11 +342,7 @@ killed(void)
 		char byte = 1;
 		pid_t pid = pipe(begun) == 0 ? fork() : -1;
 		if (pid == 0) {
-			struct fill *f;
-			while (fill_claim(table, store, key, 1, CHUNK, &f) != FILL_WRITER) { /* the parent has come first, and gives it up */
-				fill_leave(&f);
-				usleep(100);
-			}
+			struct fill *f = claim_as(key, 1);
 			fill_head(f, HEAD, SIZE);
 			fill_spread(f);
 			if (write(begun[1], &byte, 1) != 1)
